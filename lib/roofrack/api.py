@@ -1,0 +1,127 @@
+"""The Python contract, and what the verbs do once a configuration is composed."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import polars as pl
+
+from roofrack import config
+from roofrack.conversion import Study, to_study
+from roofrack.cost import estimate as _estimate
+from roofrack.errors import InfeasibleError, InputError
+from roofrack.results import store
+from roofrack.results.frame import frame, reasons
+from roofrack.scenario import Scenario
+from roofrack.grid import points, stream
+
+_POINTS_AT_ONCE = 10_000
+"""More than a person reads: `point` refuses and names `sweep`."""
+
+_compiled = jax.jit(_estimate)
+
+
+def scenario(*overrides: str, config_dir: str | Path | None = None) -> Scenario:
+    """Return the scenario that the overrides compose; a list makes its leaf an axis.
+
+    Axis i of the lists varies along dimension i of the results. Raises InputError for bad input.
+
+    >>> s = scenario("hardware=h100_sxm", "model=llama3_1_70b", "batch=[1,64]")
+    >>> [round(float(t) * 1e3, 1) for t in estimate(s)["step_s"]]
+    [10.1, 11.7]
+    """
+    return to_study(config.compose(overrides, config_dir)).grid()
+
+
+def estimate(s: Scenario) -> dict[str, jax.Array]:
+    """Return every result column of a scenario, by name; compiled once per pattern of axes.
+
+    Pure: jit, vmap and grad go through it. Columns that the phase does not have are NaN; where
+    `why_invalid` is not 0 the plan cannot run. Precision is JAX's: double with `jax_enable_x64`.
+    Units and meanings of the columns: `roofrack.results.schema.COLUMNS`.
+    """
+    return _compiled(jax.tree.map(_as_float, s))
+
+
+def _as_float(leaf: Any) -> Any:
+    if isinstance(leaf, jax.Array):
+        return leaf
+    dtype = np.float64 if jax.config.jax_enable_x64 else np.float32  # type: ignore[attr-defined]
+    return np.asarray(leaf, dtype)
+
+
+def sweep(*overrides: str, config_dir: str | Path | None = None) -> pl.LazyFrame:
+    """Return the rows of a sweep: groups and values crossed as on the command line, nothing written.
+
+    >>> sweep("hardware=h100_sxm,b200", "batch=1,8,64").collect().shape[0]
+    6
+    """
+    tables = []
+    for job in config.jobs(overrides, config_dir):
+        study = to_study(config.compose(job, config_dir))
+        tables += [frame(study, block) for block in stream(study)]
+    return pl.concat([table.lazy() for table in tables], how="diagonal_relaxed")
+
+
+def point(container: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
+    """Return the result of a composed configuration: one row, or one per point if it has axes.
+
+    Evaluated in double precision. A single plan that cannot run raises InfeasibleError.
+    """
+    study = to_study(container)
+    if points(study) > _POINTS_AT_ONCE:
+        raise InputError(f"point: {points(study):,} points; `roofrack sweep` is made for that many")
+    rows: list[dict[str, Any]] = []
+    for block in stream(study, double=True):
+        if not study.axes and (mask := int(block.columns["why_invalid"][0])):
+            raise InfeasibleError(_why_not(study, mask))
+        rows += frame(study, block).to_dicts()
+    return rows if study.axes else rows[0]
+
+
+def _why_not(study: Study, mask: int) -> str:
+    """Say why a plan cannot run, with the numbers that clash."""
+    degrees = " ".join(
+        f"{name}={study.leaves[f'parallelism.{name}']:g}" for name in ("tp", "ep", "pp", "dp", "cp")
+    )
+    sizes = " ".join(
+        f"{name}={study.leaves[f'model.{name}']:g}"
+        for name in ("layers", "heads", "kv_heads", "d_ff", "experts")
+    )
+    return f"this plan cannot run: {reasons(mask)} ({degrees}; {study.labels['model']}: {sizes})"
+
+
+def run_job(container: Mapping[str, Any], overrides: Sequence[str], directory: Path) -> None:
+    """Evaluate one job of a sweep into its folder, showing progress on stderr."""
+    from tqdm import tqdm
+
+    study = to_study(container)
+    name = f"{study.labels['hardware']} {study.labels['model']}"
+    # a bar only where somebody looks at it; logs get one line per job
+    with tqdm(total=points(study), desc=name, unit=" points", unit_scale=True, disable=None) as bar:
+        double = container.get("precision") == "float64"
+        store.write_job(study, container, overrides, directory, double=double, progress=bar.update)
+    print(f"{name}: {points(study):,} points", file=sys.stderr)
+
+
+def finish(sweep_dir: Path) -> Path:
+    """Write the report of a finished sweep beside its results; return its path."""
+    return rebuild(sweep_dir)
+
+
+def rebuild(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:
+    """Write the report of stored results again, and its charts and tables as `export` formats."""
+    from roofrack.experiments import page_of
+    from roofrack.report import export as exporting
+    from roofrack.report.page import render
+
+    page = page_of(sweep_dir)
+    path = sweep_dir / "report.html"
+    store.write_text(path, render(page))
+    if export:
+        exporting.export(page, sweep_dir / "export", export)
+    return path

@@ -1,0 +1,319 @@
+"""The command line: `roofrack VERB [key=value ...]`.
+
+Stdout carries only the answer, logs go to stderr. Exit status: 0 answered, 1 no feasible answer,
+2 bad input. Whatever needs Hydra, JAX, Polars or Altair is imported when a verb needs it.
+"""
+
+import argparse
+import json
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NoReturn
+
+from roofrack.errors import InputError, nearest
+
+ANSWERED, INFEASIBLE, BAD_INPUT, BUG, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 70, 130, 141
+
+FORMATS = ("table", "json")
+EXPORTS = ("png", "svg", "csv")
+
+VERBS = {
+    "point": "one scenario, or a list of them: what it costs, and why",
+    "sweep": "many scenarios at once; experiment=NAME asks a question; writes results and a report",
+    "report": "make the report of a finished sweep again: roofrack report DIR [export=png,svg,csv]",
+}
+
+USAGE = """\
+usage: roofrack VERB [key=value ...] [flags]
+
+What a large language model costs on given hardware, why, and what to change.
+
+verbs
+{verbs}
+
+examples
+  roofrack point hardware=h100_sxm model=llama3_1_70b batch=64
+  roofrack point batch=1,8,64 format=json
+  roofrack sweep hardware=h100_sxm,b200 'batch=range(1,257)'
+  roofrack sweep experiment=fast_mode
+
+A list of values is an axis. `roofrack VERB --help` lists every group and key.
+Flags: --help, --version, --cfg job, --info, --config-dir DIR, --shell-completion install=bash\
+"""
+
+_sweep_directories: list[Path] = []
+
+
+class SweepDirectory:
+    """Hydra callback that remembers where a multirun writes, for the report at its end.
+
+    The report is not made in the callback: Hydra turns what a callback raises into a warning.
+    """
+
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        """Note the folder of the sweep that begins."""
+        _sweep_directories.append(Path(config.hydra.sweep.dir))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Ignore every other event."""
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return _ignore
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        status = _command(given)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except BrokenPipeError:
+        # the reader went away: nothing is left to say, not even when Python flushes at its end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED_PIPE
+    except (InputError, OSError) as error:
+        if os.environ.get("HYDRA_FULL_ERROR") == "1":
+            traceback.print_exc()
+        else:
+            print(f"roofrack: {' '.join(str(error).split())}", file=sys.stderr)
+        return BAD_INPUT
+    except Exception:
+        traceback.print_exc()
+        return BUG
+    return status
+
+
+def _command(arguments: list[str]) -> int:
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(USAGE.format(verbs="\n".join(f"  {v:<8} {text}" for v, text in VERBS.items())))
+        return ANSWERED
+    if arguments[0] == "--version":
+        print(f"roofrack {_version()}")
+        return ANSWERED
+    verb, rest = arguments[0], arguments[1:]
+    if verb in ("-sc", "--shell-completion"):
+        return _completion(rest)
+    if verb not in VERBS:
+        raise InputError(
+            f"{verb}: no such verb; allowed: {', '.join(VERBS)}.{nearest(verb, VERBS)}"
+        )
+    if verb == "report":
+        return _report(rest)
+    flags = _flags(rest)
+    if flags.shell_completion:
+        return _completion(flags.overrides)
+    if flags.show:
+        return _show(flags)
+    return {"point": _point, "sweep": _sweep}[verb](flags)
+
+
+def _point(flags: argparse.Namespace) -> int:
+    """Evaluate and print; write nothing."""
+    from roofrack import config
+
+    split = config.jobs(flags.overrides, flags.config_dir, study=False)
+    containers = [config.compose(job, flags.config_dir) for job in split]
+    form = _one_of("format", containers[0]["format"], FORMATS)
+
+    from roofrack import api
+
+    answers = [api.point(container) for container in containers]
+    rows = [row for answer in answers for row in (answer if isinstance(answer, list) else [answer])]
+    several = len(answers) > 1 or isinstance(answers[0], list)
+    if form == "json":
+        print(json.dumps(rows if several else rows[0], indent=2, allow_nan=False))
+    else:
+        from roofrack.results import show
+
+        print(show.text(rows if several else rows[0]))
+    return ANSWERED if any(row.get("valid", True) for row in rows) else INFEASIBLE
+
+
+def _sweep(flags: argparse.Namespace) -> int:
+    """Run a multirun, then make its report and print where it is."""
+    from roofrack import config
+
+    # Bad input is found here, in one line, before Hydra starts anything.
+    for job in config.covering(config.jobs(flags.overrides, flags.config_dir)):
+        config.compose(job, flags.config_dir)
+    _sweep_directories.clear()
+    _hydra(["--multirun", *_searching(flags)], flags.overrides)
+
+    from roofrack import results
+
+    print(_shown(results.finish(_sweep_directories[-1])))
+    return ANSWERED
+
+
+def _job(composed: Any) -> None:
+    """Evaluate one job of a multirun into its folder (Hydra may call it elsewhere)."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from roofrack import config, results
+
+    hydra = HydraConfig.get()
+    container = config.resolved(composed, dict(hydra.runtime.choices))
+    results.run_job(container, list(hydra.overrides.task), Path(hydra.runtime.output_dir))
+
+
+def _report(arguments: list[str]) -> int:
+    """Make the report of a finished sweep again, and write its charts and tables if asked to."""
+    if "--help" in arguments or "-h" in arguments:
+        print("usage: roofrack report DIR [export=png,svg,csv]\n\n" + VERBS["report"])
+        return ANSWERED
+    folders = [text for text in arguments if "=" not in text]
+    export: list[str] = []
+    for text in arguments:
+        key, equals, value = text.partition("=")
+        if equals and key != "export":
+            raise InputError(f"{text}: no such key; allowed: export.{nearest(key, ['export'])}")
+        if equals:
+            export = [_one_of("export", v, EXPORTS) for v in value.strip("[]").split(",")]
+    if len(folders) != 1:
+        raise InputError(f"report takes one folder, the one a sweep wrote; given: {len(folders)}")
+    folder = Path(folders[0])
+    if not folder.is_dir():
+        raise InputError(f"report {folder}: no such folder; give the one a sweep wrote")
+
+    from roofrack import results
+
+    print(_shown(results.rebuild(folder, export=tuple(export))))
+    return ANSWERED
+
+
+def _show(flags: argparse.Namespace) -> int:
+    """Let Hydra show help, a configuration or where it comes from."""
+    from roofrack import config
+
+    jobs = config.jobs(flags.overrides, flags.config_dir, study=False)
+    if flags.cfg:
+        for job in config.covering(jobs):
+            config.compose(job, flags.config_dir)
+    for number, job in enumerate(jobs if flags.cfg else jobs[:1]):
+        if number:
+            print("---")
+        _hydra([*flags.show, *_searching(flags)], job)
+    return ANSWERED
+
+
+def _completion(overrides: list[str]) -> int:
+    """Complete verbs here, and let Hydra complete everything after the verb."""
+    actions = ("install", "uninstall", "query")
+    if not any(text.split("=")[0] in actions for text in overrides):
+        raise InputError(f"--shell-completion: takes one of {'=bash, '.join(actions)}=bash")
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if any(text.startswith("query=") for text in overrides):
+        if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+            print(" ".join(verb for verb in VERBS if verb.startswith("".join(words[1:2]))))
+            return ANSWERED
+        if words[1] == "report":
+            return ANSWERED
+        # Hydra knows no verbs
+        os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
+    _hydra(["--shell-completion"], overrides)
+    return ANSWERED
+
+
+def _hydra(flags: Sequence[str], overrides: Sequence[str]) -> None:
+    """Run Hydra's own main, with its errors as exceptions."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from roofrack import config
+
+    config.register()
+    entry = hydra.main(str(config.conf_dir()), config.PRIMARY, version_base=config.VERSION_BASE)
+    with _environment([*flags, *overrides]):
+        try:
+            entry(_job)()
+        except SystemExit as end:  # Hydra has said why
+            if end.code:
+                raise SystemExit(BAD_INPUT) from end
+        except (HydraException, OmegaConfBaseException) as error:
+            raise config.explain(error) from error
+
+
+@contextmanager
+def _environment(arguments: list[str]) -> Iterator[None]:
+    """Give Hydra its arguments, and have it raise errors instead of printing them."""
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *arguments]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        flags = [name for action in self._actions for name in action.option_strings]
+        raise InputError(f"{message}; allowed flags: {', '.join(flags)}")
+
+
+def _flags(arguments: list[str]) -> argparse.Namespace:
+    """Separate flags from overrides; `show` holds the flags that make Hydra show something."""
+    parser = _Parser(prog="roofrack", add_help=False, allow_abbrev=False)
+    parser.add_argument("--help", "-h", action="store_true")
+    parser.add_argument("--hydra-help", action="store_true")
+    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
+    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument("--package", "-p")
+    topics = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
+    parser.add_argument("--info", "-i", nargs="?", const="all", choices=topics)
+    parser.add_argument("--config-dir", "-cd")
+    parser.add_argument("--multirun", "-m", action="store_true")  # what `sweep` does anyway
+    parser.add_argument("--shell-completion", "-sc", action="store_true")
+    parser.add_argument("overrides", nargs="*")
+    flags = parser.parse_intermixed_args(arguments)
+    show = [
+        f"--{name}" for name in ("help", "hydra-help") if getattr(flags, name.replace("-", "_"))
+    ]
+    show += [f"--cfg={flags.cfg}"] if flags.cfg else []
+    show += [f"--info={flags.info}"] if flags.info else []
+    if show:
+        show += ["--resolve"] if flags.resolve else []
+        show += [f"--package={flags.package}"] if flags.package else []
+    flags.show = show
+    return flags
+
+
+def _searching(flags: argparse.Namespace) -> list[str]:
+    return [f"--config-dir={flags.config_dir}"] if flags.config_dir else []
+
+
+def _version() -> str:
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version("roofrack")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "(not installed)"
+
+
+def _one_of(key: str, value: Any, allowed: Sequence[str]) -> str:
+    if value not in allowed:
+        raise InputError(f"{key}={value}: allowed: {', '.join(allowed)}.{nearest(value, allowed)}")
+    return str(value)
+
+
+def _shown(path: Path) -> str:
+    """Return a path relative to the current folder where it lies below it."""
+    full = Path(path).absolute()
+    return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
+
+
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    return None

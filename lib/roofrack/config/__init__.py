@@ -1,0 +1,37 @@
+"""The configuration: composed by Hydra, handed on as plain dicts.
+
+With the command line and the sweeper plugin this package is the only place that knows Hydra and
+OmegaConf. Nothing here imports JAX.
+"""
+
+from roofrack.config.complaints import explain
+from roofrack.config.composition import (
+    PRIMARY,
+    VERSION_BASE,
+    compose,
+    conf_dir,
+    covering,
+    jobs,
+    options_of,
+    register,
+    resolved,
+)
+from roofrack.config.overrides import ALIASES, STATIC, cross, lift, with_study
+
+__all__ = [
+    "ALIASES",
+    "PRIMARY",
+    "STATIC",
+    "VERSION_BASE",
+    "compose",
+    "conf_dir",
+    "covering",
+    "cross",
+    "explain",
+    "jobs",
+    "lift",
+    "options_of",
+    "register",
+    "resolved",
+    "with_study",
+]

@@ -1,0 +1,277 @@
+"""From the composed configuration (a plain tree) to a Study: a scenario and its axes, checked.
+
+The rule of the whole tool stands here: a leaf is a value or a list, and a list is an axis.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from roofrack.errors import InputError, nearest
+from roofrack.fields import REQUIRED, Leaf, leaf_of
+from roofrack.hardware import Level
+from roofrack.plan import Plan
+from roofrack.scenario import Scenario
+from roofrack.schema import GROUPS, NOTES, SECTIONS
+from roofrack.tables import OVERLAPS, PHASES
+
+ALIASES = {
+    "batch": "workload.batch",
+    "context": "workload.context",
+    "pp": "parallelism.pp",
+    "racks": "parallelism.racks",
+    "sparsity": "model.sparsity",
+}
+"""Axes people think in, and the leaf that each writes. `sparsity` is experts / experts_per_token."""
+
+SPARSITY = Leaf("experts per expert visited", "", 1.0, at_least=1.0)
+DEPTH = 4
+"""Fabric levels at most."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One swept leaf: the column it becomes, the leaf it writes, its values as given and coded."""
+
+    column: str
+    path: str
+    shown: tuple[float | str | bool, ...]
+    values: np.ndarray
+
+    def __len__(self) -> int:
+        """Return the number of values."""
+        return len(self.values)
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a composed configuration asks: leaves by path, axes, and the names behind numbers.
+
+    `leaves` maps `section.path` to a float; an axis' leaf holds its first value. `labels` are the
+    choices of hardware and model; `levels` the names of the fabric levels, innermost first.
+    """
+
+    leaves: Mapping[str, float]
+    axes: tuple[Axis, ...]
+    phase: str
+    overlap: str
+    levels: tuple[str, ...]
+    labels: Mapping[str, str]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return tuple(len(axis) for axis in self.axes)
+
+    def bind(self, values: Mapping[str, ArrayLike]) -> Scenario:
+        """Return the scenario with the leaves named in `values` (by path) replaced by arrays."""
+        leaves: dict[str, Any] = dict(self.leaves) | dict(values)
+        if "model.sparsity" in leaves:
+            per_token = leaves["model.experts_per_token"]
+            leaves["model.experts"] = leaves.pop("model.sparsity") * per_token
+        return Scenario(
+            **{_noun_name(section): self._noun(noun, section, leaves) for section, noun in SECTIONS.items()},
+            overlap=self.overlap,
+        )
+
+    def grid(self) -> Scenario:
+        """Return the scenario over the open grid of its axes: axis i varies along dimension i."""
+        open_grid = np.ix_(*(axis.values for axis in self.axes))
+        return self.bind({a.path: v for a, v in zip(self.axes, open_grid, strict=True)})
+
+    def _noun(self, noun: Any, path: str, leaves: Mapping[str, Any]) -> Any:
+        given: dict[str, Any] = {}
+        for field in dataclasses.fields(noun):
+            where = f"{path}.{field.name}"
+            if field.name == "phase":
+                given[field.name] = self.phase
+            elif leaf_of(field) is not None:
+                given[field.name] = leaves[where]
+            elif field.name == "fabric":
+                given[field.name] = tuple(
+                    self._noun(Level, f"{where}.{level}", leaves) for level in self.levels
+                )
+            else:
+                given[field.name] = self._noun(field.type, where, leaves)
+        return noun(**given)
+
+
+def _noun_name(section: str) -> str:
+    return "plan" if section == "parallelism" else section
+
+
+def to_study(config: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> Study:
+    """Check a composed configuration and return its Study; raise InputError for what is wrong."""
+    found: dict[str, Axis] = {}
+    leaves: dict[str, float] = {}
+    for section, noun in SECTIONS.items():
+        for path, leaf, value in _walk(noun, section, _section(config, section)):
+            axis = _axis(path, path, leaf, value)
+            leaves[path] = float(axis.values[0])
+            if isinstance(value, list):
+                found[path] = axis
+    for alias, path in ALIASES.items():
+        value = config.get(alias)
+        if value is not None:
+            axis = _axis(alias, path, _alias_leaf(alias), value)
+            leaves[path] = float(axis.values[0])
+            found.pop(path, None)
+            if isinstance(value, list):
+                found[path] = axis
+    _check_racks(config, leaves)
+    _check_sparsity(config, leaves, found)
+    leaves.setdefault("parallelism.racks", 0.0)
+    return Study(
+        leaves=leaves,
+        axes=tuple(found.values()),
+        phase=_static(config["workload"], "phase", "workload.phase", PHASES),
+        overlap=_static(config, "overlap", "overlap", OVERLAPS),
+        levels=tuple(_section(config, "hardware")["fabric"]),
+        labels=labels or {s: str(config[s].get("name")) for s in ("hardware", "model")},
+    )
+
+
+def _section(config: Mapping[str, Any], section: str) -> Mapping[str, Any]:
+    value = config.get(section)
+    if not isinstance(value, Mapping):
+        raise InputError(f"{section}={value}: expected a group of keys, as a file in conf/{section} gives")
+    return value
+
+
+def _walk(noun: Any, path: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, Leaf, Any]]:
+    """Yield (path, declaration, value) of every leaf; raise for missing and unknown keys."""
+    fields = {f.name: f for f in dataclasses.fields(noun)}
+    known = [name for name in fields if not (noun is Plan and name == "racks")]
+    for key in tree:
+        if key not in known and not (path in GROUPS and key in NOTES):
+            raise InputError(f"{path}.{key}: no such key; {path} has {', '.join(known)}.{nearest(key, known)}")
+    for name in known:
+        field, where = fields[name], f"{path}.{name}"
+        leaf = leaf_of(field)
+        if leaf is None and name == "fabric":
+            yield from _walk_fabric(where, tree.get(name))
+        elif leaf is None:
+            yield from _walk(field.type, where, _inner(where, tree.get(name)))
+        elif name != "phase":
+            value = tree.get(name, leaf.default)
+            if value is None or value == REQUIRED:
+                raise InputError(f"{where} is missing: {leaf.doc}; give {leaf.allowed()}")
+            yield where, leaf, value
+
+
+def _inner(where: str, tree: Any) -> Mapping[str, Any]:
+    if not isinstance(tree, Mapping):
+        raise InputError(f"{where}={tree}: expected a group of keys")
+    return tree
+
+
+def _walk_fabric(where: str, levels: Any) -> Iterator[tuple[str, Leaf, Any]]:
+    levels = _inner(where, levels)
+    if not 1 <= len(levels) <= DEPTH:
+        raise InputError(f"{where}: {len(levels)} levels; give 1 to {DEPTH}, innermost first")
+    reach = 0.0
+    for name, tree in levels.items():
+        yield from _walk(Level, f"{where}.{name}", _inner(f"{where}.{name}", tree))
+        chips = tree.get("chips")
+        if isinstance(chips, int | float):
+            if chips < reach:
+                raise InputError(
+                    f"{where}.{name}.chips={chips:g} is less than the {reach:g} chips of the level "
+                    "inside it; give levels innermost first"
+                )
+            reach = chips
+
+
+def _axis(column: str, path: str, leaf: Leaf, value: Any) -> Axis:
+    shown = value if isinstance(value, list) else [value]
+    if not shown:
+        raise InputError(f"{column}=[]: an axis needs at least one value")
+    coded = np.array([_code(column, leaf, v) for v in shown], dtype=np.float64)
+    return Axis(column, path, tuple(shown), coded)
+
+
+def _code(where: str, leaf: Leaf, value: Any) -> float:
+    """Return one value as the cost model holds it; raise if the declaration does not allow it."""
+    if leaf.choices:
+        if value not in leaf.choices:
+            raise InputError(
+                f"{where}={value}: allowed is {leaf.allowed()}.{nearest(value, leaf.choices)}"
+            )
+        return float(leaf.choices.index(value))
+    if leaf.flag:
+        if not isinstance(value, bool):
+            raise InputError(f"{where}={value}: allowed is {leaf.allowed()}")
+        return float(value)
+    words = dict(leaf.words)
+    if isinstance(value, str) and value in words:
+        return words[value]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise InputError(f"{where}={value!r}: allowed is {leaf.allowed()}{_number_hint(value)}")
+    _check_range(where, leaf, float(value))
+    return float(value)
+
+
+def _number_hint(value: Any) -> str:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return ""
+    return f"; this is text: YAML reads numbers written as {float(value):.3e}"
+
+
+def _check_range(where: str, leaf: Leaf, value: float) -> None:
+    bad = (
+        math.isnan(value)
+        or (leaf.above is not None and value <= leaf.above)
+        or (leaf.at_least is not None and value < leaf.at_least)
+        or (leaf.at_most is not None and value > leaf.at_most)
+        or (leaf.integer and value != math.floor(value))
+    )
+    if bad:
+        raise InputError(f"{where}={value:g}: allowed is {leaf.allowed()}")
+    if value > leaf.ceiling:
+        raise InputError(f"{where}={value:g}: too large to mean anything; at most {leaf.ceiling:g}")
+
+
+def _alias_leaf(alias: str) -> Leaf:
+    if alias == "sparsity":
+        return SPARSITY
+    section, name = ALIASES[alias].split(".")
+    leaf = leaf_of(next(f for f in dataclasses.fields(SECTIONS[section]) if f.name == name))
+    assert leaf is not None
+    # 0 racks means "not given" inside; whoever gives the alias wants at least one
+    return replace(leaf, at_least=None, above=0.0, integer=True) if alias == "racks" else leaf
+
+
+def _static(tree: Mapping[str, Any], key: str, where: str, choices: tuple[str, ...]) -> str:
+    value = tree.get(key)
+    if isinstance(value, list):
+        raise InputError(f"{where}={value}: one value per job; sweep it as {where}={','.join(map(str, value))}")
+    if value not in choices:
+        raise InputError(f"{where}={value}: allowed is one of {', '.join(choices)}.{nearest(value, choices)}")
+    return str(value)
+
+
+def _check_racks(config: Mapping[str, Any], leaves: Mapping[str, float]) -> None:
+    given = config["parallelism"].get("dp", 1)
+    if config.get("racks") is not None and given != 1:
+        raise InputError(
+            f"parallelism.dp={given} and racks={config['racks']}: racks solves dp; "
+            "leave parallelism.dp at 1 (parallelism=rack) or drop racks"
+        )
+
+
+def _check_sparsity(
+    config: Mapping[str, Any], leaves: Mapping[str, float], found: Mapping[str, Axis]
+) -> None:
+    if config.get("sparsity") is None:
+        return
+    if leaves["model.experts_per_token"] == 0:
+        raise InputError(f"sparsity={config['sparsity']}: {config['model'].get('name')} has no experts")
+    if "model.experts" in found:
+        raise InputError("sparsity and model.experts: both set the number of experts; give one")

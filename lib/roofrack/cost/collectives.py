@@ -1,0 +1,175 @@
+"""Time of the collectives over a fabric of nested levels. MODEL section 4.
+
+A parallel group of `size` members, `stride` chips apart, fills each level from the inside. Every
+function returns seconds by level, so that what stays in the rack and what leaves it can be told
+apart; an idle level costs nothing.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.calibration import Calibration
+from roofrack.cost.roofline import round_up
+from roofrack.hardware import Hardware, Level
+from roofrack.tables import TOPOLOGIES
+
+_AXES = np.array([t.axes for t in TOPOLOGIES.values()])
+_FULL_MESH = np.array([t.full_mesh for t in TOPOLOGIES.values()])
+
+
+class Wire(NamedTuple):
+    """One level as a group meets it.
+
+    `members` of the group in one domain of the level, counted in domains of the level below;
+    `reach` members in one domain, counted in chips; `bytes_per_s` reachable by one chip.
+    """
+
+    members: Number
+    reach: Number
+    bytes_per_s: Number
+    latency_s: Number
+    launch_s: Number
+    torus_axes: Number
+    in_network: Number
+    quantize: Number
+
+
+def wires(hw: Hardware, cal: Calibration, size: Number, stride: Number) -> list[Wire]:
+    """Lay a group over the fabric: `max(1, min(size, floor(chips / stride)))` members in a domain.
+
+    The outermost level joins whatever is left. The innermost level is calibrated as `scale_up`,
+    all others as `scale_out`.
+    """
+    laid: list[Wire] = []
+    inside: Number = 1.0
+    for depth, level in enumerate(hw.fabric):
+        room = jnp.floor(level.chips / stride)
+        last = depth == len(hw.fabric) - 1
+        reach = size if last else most(inside, most(1.0, least(size, room)))
+        link = cal.scale_up if depth == 0 else cal.scale_out
+        members = reach / inside
+        axes = jnp.take(_AXES, jnp.asarray(level.topology, jnp.int32), mode="clip")
+        laid.append(
+            Wire(
+                members=members,
+                reach=reach,
+                bytes_per_s=_usable(level, members, axes) * link.efficiency,
+                latency_s=level.latency_s,
+                launch_s=link.launch_s,
+                torus_axes=axes,
+                in_network=level.in_network_reduction,
+                quantize=cal.quantize,
+            )
+        )
+        inside = reach
+    return laid
+
+
+def _usable(level: Level, members: Number, axes: Number) -> Number:
+    """Return the bandwidth of a chip that a group can use: of a mesh or torus only its own links.
+
+    Full mesh: one link for each other member. Torus: groups are laid as blocks, doubling one axis
+    after the other, so 2 members use one axis, 4 two, 8 three.
+    """
+    mesh = jnp.take(_FULL_MESH, jnp.asarray(level.topology, jnp.int32), mode="clip")
+    mesh_share = least(1.0, divide(members - 1.0, level.chips - 1.0, 1.0))
+    used = jnp.clip(jnp.log2(most(members, 2.0)), 1.0, most(axes, 1.0))
+    torus_share = divide(used, axes, 1.0)
+    return level.bytes_per_s * choose(mesh > 0, most(mesh_share, 1e-9), torus_share)
+
+
+def _steps(wire: Wire) -> Number:
+    """Return hops in sequence: the fewer of g-1 (ring) and log2 g (halving), half a ring per axis on a torus."""
+    log = jnp.log2(most(wire.members, 1.0))
+    halving = round_up(log - 1e-4 * (wire.quantize > 0), wire.quantize)
+    axes = most(wire.torus_axes, 1.0)
+    rings = axes * wire.members ** (1.0 / axes) / 2.0
+    ring = most(wire.members - 1.0, 0.0)
+    return choose(wire.torus_axes > 0, least(rings, ring), least(halving, ring))
+
+
+def _active(wire: Wire, seconds: Number) -> Number:
+    return choose(wire.members > 1.0, seconds, 0.0)
+
+
+def all_reduce(laid: list[Wire], size_bytes: Number) -> list[Number]:
+    """Return seconds by level of summing `size_bytes` held by every member.
+
+    Hierarchical: reduce-scatter inside, all-reduce of the shard across, all-gather inside:
+    2 V/W (g-1)/g per level on V shrunk by the levels below; with in-network reduction
+    V/W (g+1)/g where that is less. Patarasuk and Yuan 2009; MODEL section 4.
+    """
+    seconds: list[Number] = []
+    shard = size_bytes
+    for wire in laid:
+        g = wire.members
+        ring = 2.0 * (g - 1.0) / g
+        network = choose(wire.in_network > 0, least(ring, (g + 1.0) / g), ring)
+        moved = shard / wire.bytes_per_s * network
+        seconds.append(_active(wire, moved + 2.0 * _steps(wire) * wire.latency_s + wire.launch_s))
+        shard = shard / g
+    return seconds
+
+
+class Routing(NamedTuple):
+    """Where the copies of one token go when it visits `k` experts spread over a group.
+
+    `copies` sent on each level per token; `domains` of the innermost level that a token touches,
+    its own included; `leaving` share of all copies sent that leave the innermost level.
+    """
+
+    copies: list[Number]
+    domains: Number
+    leaving: Number
+
+
+def route(
+    laid: list[Wire], k: Number, fan_out: Number, node_limit: Number, dedup: Number
+) -> Routing:
+    """Count the copies of a token by level under uniform routing to `k` places of `fan_out` chips.
+
+    Without de-duplication k/g of the copies stay home, and those for a chip of another domain cross
+    that level. With it, a token sends one copy to each remote domain that holds any of its experts
+    (M(1-(1-1/M)^k) touched, M the domains or the node limit) and the rest is forwarded inside.
+    """
+    size = laid[-1].reach
+    inner = laid[0].reach
+    domains = size / inner
+    reachable = choose(node_limit > 0, least(domains, node_limit), domains)
+    # (1-1/M)^k through log1p: exact for many domains; one domain is touched once
+    one = reachable <= 1.0
+    log_miss = jnp.log1p(-1.0 / choose(one, 2.0, reachable))
+    touched = choose(one, 1.0, -reachable * jnp.expm1(k * log_miss))
+    copies: list[Number] = []
+    below: Number = 1.0
+    for depth, wire in enumerate(laid):
+        plain = k * fan_out * (wire.reach - below) / size
+        if depth == 0:
+            forwarded = k * fan_out * (1.0 - 1.0 / inner)
+            merged = choose(domains > 1.0, forwarded, plain)
+        else:
+            merged = touched * (wire.reach - below) / size
+        copies.append(choose(dedup > 0, merged, plain))
+        below = wire.reach
+    out = sum(copies[1:], start=jnp.zeros(()))
+    return Routing(copies, touched, divide(out, out + copies[0]))
+
+
+def all_to_all(laid: list[Wire], routing: Routing, token_bytes: Number, tokens: Number) -> list[Number]:
+    """Return seconds by level of sending each of a chip's `tokens` to its experts' chips.
+
+    Levels run at once: the exchange takes the longest of them. On a torus every copy travels
+    side/4 hops per axis on average (wraparound, both ways), so links carry that many times more.
+    """
+    seconds: list[Number] = []
+    for wire, copies in zip(laid, routing.copies, strict=True):
+        axes = most(wire.torus_axes, 1.0)
+        hops = most(1.0, axes * wire.members ** (1.0 / axes) / 4.0)
+        load = choose(wire.torus_axes > 0, hops, 1.0)
+        moved = tokens * copies * token_bytes * load / wire.bytes_per_s
+        steps = choose(wire.torus_axes > 0, _steps(wire), 1.0)
+        seconds.append(_active(wire, moved + steps * wire.latency_s + wire.launch_s))
+    return seconds

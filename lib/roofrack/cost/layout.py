@@ -1,0 +1,135 @@
+"""How a plan divides a model and a batch: shares per chip, and whether the division is possible.
+
+MODEL section 5. Everything here is a count; no times.
+"""
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+
+from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.cost.roofline import round_up
+from roofrack.scenario import Scenario
+
+
+class Layout(NamedTuple):
+    """Degrees in effect and the share of one chip.
+
+    `stage` chips of one pipeline stage, `chips` of the instance; `attention_tp` ways that attention
+    is tensor parallel and `attention_ranks` ways that its sequences are divided; `kv_shards` ways
+    that the cache of one sequence is divided (KV heads cap it, an MLA latent is replicated);
+    `expert_tp` ways that one expert is divided, `expert_span` chips that hold all experts once,
+    `expert_copies` such groups in a stage; `microbatch` sequences in one pass and `in_flight` in
+    all; `imbalance` layers of the fullest stage over the mean.
+    """
+
+    tp: Number
+    ep: Number
+    pp: Number
+    dp: Number
+    cp: Number
+    stage: Number
+    chips: Number
+    attention_tp: Number
+    attention_ranks: Number
+    kv_shards: Number
+    expert_tp: Number
+    expert_span: Number
+    expert_copies: Number
+    microbatch: Number
+    in_flight: Number
+    imbalance: Number
+
+
+def layout(s: Scenario) -> Layout:
+    """Resolve the plan of a scenario (racks, ep=stage, the reading of batch) into a Layout."""
+    plan, model = s.plan, s.model
+    tp, pp, cp = plan.tp, plan.pp, plan.cp
+    solved = plan.racks * s.hardware.fabric[0].chips / (tp * pp * cp)
+    dp = choose(plan.racks > 0, solved, plan.dp)
+    stage = dp * tp * cp
+    ep = choose(plan.ep == 0, stage, plan.ep)
+    attention_tp = choose(plan.attention_dp > 0, 1.0, tp)
+    # MLA keeps one latent for all heads; totals without heads (kv_heads 0) divide freely
+    heads_cap = choose(model.kv_heads > 0, least(attention_tp, model.kv_heads), attention_tp)
+    # what ep leaves of a tensor-parallel group shards each expert; beyond that, copies
+    expert_tp = most(1.0, least(tp, stage / ep))
+    expert_span = ep * expert_tp
+    grow = plan.pp_batch == 0
+    batch = s.workload.batch
+    stage_layers = round_up(model.layers / pp, s.calibration.quantize)
+    return Layout(
+        tp=tp,
+        ep=ep,
+        pp=pp,
+        dp=dp,
+        cp=cp,
+        stage=stage,
+        chips=stage * pp,
+        attention_tp=attention_tp,
+        attention_ranks=dp * tp / attention_tp,
+        kv_shards=cp * choose(model.kv_lora > 0, 1.0, heads_cap),
+        expert_tp=expert_tp,
+        expert_span=expert_span,
+        expert_copies=stage / expert_span,
+        microbatch=choose(grow, batch, batch / pp),
+        in_flight=choose(grow, batch * pp, batch),
+        imbalance=stage_layers * pp / model.layers,
+    )
+
+
+REASONS = (
+    "tp does not divide the query heads",
+    "tp and the KV heads: neither divides the other",
+    "tp does not divide d_ff",
+    "the expert's tensor-parallel degree does not divide d_ff_expert",
+    "ep does not divide the experts",
+    "ep does not divide the chips of a stage",
+    "more pipeline stages than layers",
+    "the chip has no units for dtype.math",
+    "the racks do not hold a whole number of data-parallel ranks",
+    "fewer sequences than pipeline stages under pp_batch=fixed",
+    "more experts per token than experts",
+    "cached tokens leave nothing of the prompt to compute",
+    "more chips than the fabric connects",
+)
+"""Why a plan cannot run, by bit of `why_invalid`."""
+
+
+def _indivisible(a: Number, b: Number) -> Number:
+    """Return whether b does not divide a (0 is divided by anything)."""
+    quotient = divide(a, b)
+    return quotient != jnp.round(quotient)
+
+
+def why_invalid(s: Scenario, plan: Layout, math_peak: Number) -> Number:
+    """Return the bit mask of REASONS that rule the scenario out; 0 is a valid plan.
+
+    Where totals stand in for an architecture there are no heads or experts to divide.
+    """
+    m = s.model
+    architecture = m.params_total == 0
+    moe = architecture & (m.moe_layers > 0)
+    heads = architecture & (m.heads > 0)
+    kv_clash = _indivisible(m.kv_heads, plan.attention_tp) & _indivisible(
+        plan.attention_tp, m.kv_heads
+    )
+    reasons = (
+        heads & _indivisible(m.heads, plan.attention_tp),
+        heads & (m.kv_lora == 0) & kv_clash,
+        architecture & (m.moe_layers < m.layers) & _indivisible(m.d_ff, plan.tp),
+        moe & _indivisible(m.d_ff_expert, plan.expert_tp),
+        moe & _indivisible(m.experts, plan.ep),
+        (m.experts > 0) & _indivisible(plan.stage, plan.ep),
+        plan.pp > m.layers,
+        math_peak <= 0,
+        (plan.dp < 1) | (plan.dp != jnp.round(plan.dp)),
+        (s.plan.pp_batch == 1) & (s.workload.batch < plan.pp),
+        m.experts_per_token > m.experts,
+        (s.workload.cached > 0) & (s.workload.cached >= s.workload.prompt),
+        plan.chips > s.hardware.fabric[-1].chips,
+    )
+    bits = jnp.asarray(0, jnp.int32)
+    for bit, reason in enumerate(reasons):
+        bits = bits + jnp.asarray(reason, jnp.int32) * (1 << bit)
+    return bits

@@ -1,0 +1,28 @@
+"""The nouns as JAX pytrees, so that jit, vmap and grad see their leaves.
+
+Nouns themselves import no JAX (they are loaded at every start of the command line), so they are
+registered here, when the first cost function is imported.
+"""
+
+import dataclasses
+
+import jax
+
+from roofrack.calibration import Calibration, Kernel, Kernels, Link
+from roofrack.economics import Economics
+from roofrack.hardware import FlopsPerS, Hardware, Level
+from roofrack.model import Model
+from roofrack.plan import Plan
+from roofrack.scenario import Cost, Scenario
+from roofrack.workload import Dtypes, Workload
+
+STATIC = {Workload: ("phase",), Scenario: ("overlap",)}
+"""Fields that select the compiled function instead of being traced."""
+
+for _noun in (
+    Calibration, Kernel, Kernels, Link, Economics, FlopsPerS, Hardware, Level, Model, Plan, Cost,
+    Scenario, Dtypes, Workload,
+):  # fmt: skip
+    _static = STATIC.get(_noun, ())
+    _data = [f.name for f in dataclasses.fields(_noun) if f.name not in _static]
+    jax.tree_util.register_dataclass(_noun, data_fields=_data, meta_fields=list(_static))

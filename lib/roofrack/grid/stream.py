@@ -1,0 +1,70 @@
+"""Evaluate the grid of a study block by block.
+
+Every block has the same shape, so that one compiled function serves all of them; the last one is
+filled up and cut off again. Block boundaries depend on the axes only: the same study gives the same
+blocks on every machine.
+"""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from roofrack.conversion import Study
+from roofrack.cost import estimate
+from roofrack.scenario import Scenario
+
+BLOCK = 2**17
+"""Points evaluated at a time: fits a cache line of results, amortises the call."""
+
+_compiled = jax.jit(estimate)
+
+
+class Block(NamedTuple):
+    """Some consecutive points of a grid, in row-major order of its axes.
+
+    `index` (one array per axis) into the axis' values; `columns` of results, each of `points` long.
+    """
+
+    first: int
+    index: tuple[np.ndarray, ...]
+    columns: dict[str, np.ndarray]
+
+    def __len__(self) -> int:
+        """Return the number of points."""
+        return len(next(iter(self.columns.values())))
+
+
+def points(study: Study) -> int:
+    """Return the number of points of a study's grid."""
+    return math.prod(study.shape)
+
+
+def evaluate(scenario: Scenario, *, double: bool = True) -> dict[str, np.ndarray]:
+    """Return the result columns of a scenario as NumPy arrays, in double or single precision."""
+    with jax.enable_x64(double):
+        dtype = jnp.float64 if double else jnp.float32
+        leaves = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), scenario)
+        return {name: np.asarray(value) for name, value in _compiled(leaves).items()}
+
+
+def stream(study: Study, *, double: bool = False, block: int = BLOCK) -> Iterator[Block]:
+    """Yield the evaluated blocks of a study's grid."""
+    total = points(study)
+    size = min(block, total)
+    for first in range(0, total, size):
+        flat = np.arange(first, first + size)
+        index = np.unravel_index(np.minimum(flat, total - 1), study.shape) if study.axes else ()
+        values: dict[str, Any] = {
+            axis.path: axis.values[i] for axis, i in zip(study.axes, index, strict=True)
+        }
+        columns = evaluate(study.bind(values), double=double)
+        wanted = min(size, total - first)
+        yield Block(
+            first=first,
+            index=tuple(i[:wanted] for i in index),
+            columns={n: np.broadcast_to(c, (size,))[:wanted] for n, c in columns.items()},
+        )

@@ -1,0 +1,47 @@
+"""The first noun: a machine as its data sheet and its price list describe it."""
+
+from dataclasses import dataclass, field
+
+from roofrack.fields import amount, flag, name, positive
+from roofrack.tables import TOPOLOGIES
+
+
+@dataclass(frozen=True)
+class FlopsPerS:
+    """Dense peak of one chip by kind of matrix unit; a multiply-add is 2 FLOP; 0 = no such unit."""
+
+    fp32: float = amount("dense FP32 peak", "FLOP/s", 0)
+    tf32: float = amount("dense TF32 peak", "FLOP/s", 0)
+    bf16: float = amount("dense BF16 peak", "FLOP/s", 0)
+    fp16: float = amount("dense FP16 peak", "FLOP/s", 0)
+    fp8: float = amount("dense FP8 peak", "FLOP/s", 0)
+    int8: float = amount("dense INT8 peak", "op/s", 0)
+    fp4: float = amount("dense FP4 peak", "FLOP/s", 0)
+
+
+@dataclass(frozen=True)
+class Level:
+    """One level of the fabric. A chip's bandwidth is in ONE direction, all its links together."""
+
+    chips: float = positive("chips that one domain of this level connects", "chips", integer=True)
+    bytes_per_s: float = positive("bandwidth of one chip, one direction", "byte/s")
+    latency_s: float = amount("latency of one hop", "s")
+    topology: float = name("how the chips are wired", TOPOLOGIES, "switched")
+    in_network_reduction: float = flag("switches add up all-reduces", False)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """One chip and the fabric that joins its copies; `fabric` is innermost level first.
+
+    The innermost level is the scale-up domain, which the text calls a rack.
+    """
+
+    flops_per_s: FlopsPerS = field()
+    hbm_bytes: float = positive("memory of one chip", "byte")
+    hbm_bytes_per_s: float = positive("memory bandwidth of one chip", "byte/s")
+    fabric: tuple[Level, ...] = field()
+    power_w: float = amount("power of one chip under load", "W")
+    usd_per_chip_hour: float = amount("rental price, typical", "USD/h")
+    usd_per_chip_hour_low: float = amount("rental price, low end of the offers", "USD/h")
+    usd_per_chip_hour_high: float = amount("rental price, high end of the offers", "USD/h")

@@ -1,0 +1,138 @@
+"""The second noun: a model as counts, and the one function that counts it.
+
+Layer kinds are numbers, not branches: `moe_layers` of the `layers` have experts in place of the
+dense FFN, `window_layers` of them attend a sliding window. A zero means "does not apply".
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from roofrack.arithmetic import Number, choose
+from roofrack.fields import amount, flag, positive
+
+
+@dataclass(frozen=True)
+class Model:
+    """A decoder-only transformer. `kv_lora` > 0 makes its attention multi-head latent (MLA)."""
+
+    layers: float = positive("layers", "layers", integer=True)
+    d_model: float = positive("width of the residual stream", "elements", integer=True)
+    vocab: float = amount("vocabulary", "tokens", 0, integer=True)
+    tied_embeddings: float = flag("the head is the input embedding", False)
+    heads: float = amount("query heads", "heads", 0, integer=True)
+    kv_heads: float = amount("key/value heads", "heads", 0, integer=True)
+    head_dim: float = amount("size of one head (not MLA)", "elements", 0, integer=True)
+    q_lora: float = amount("rank of the query compression (MLA; 0 = none)", "elements", 0)
+    kv_lora: float = amount("rank of the key/value latent (MLA)", "elements", 0)
+    qk_nope_dim: float = amount("head size without positions (MLA)", "elements", 0)
+    qk_rope_dim: float = amount("head size with positions (MLA)", "elements", 0)
+    v_head_dim: float = amount("value head size (MLA)", "elements", 0)
+    window: float = amount("sliding window", "tokens", 0)
+    window_layers: float = amount("layers that attend only the window", "layers", 0, integer=True)
+    d_ff: float = amount("hidden width of the dense FFN", "elements", 0)
+    ffn_matrices: float = amount("matrices in an FFN: 3 gated, 2 plain", "", 3, at_most=3)
+    moe_layers: float = amount("layers with experts", "layers", 0, integer=True)
+    experts: float = amount("routed experts of a layer", "experts", 0)
+    experts_per_token: float = amount("routed experts a token visits", "experts", 0)
+    d_ff_expert: float = amount("hidden width of a routed expert", "elements", 0)
+    shared_experts: float = amount("shared experts of a layer", "experts", 0, integer=True)
+    d_ff_shared: float = amount("hidden width of a shared expert", "elements", 0)
+    node_limit: float = amount("domains a token's experts lie in at most; 0 = no limit", "", 0)
+    max_context: float = amount("longest context trained for; 0 = not stated", "tokens", 0)
+    params_total: float = amount("total, given instead of counted", "parameters", 0)
+    params_active: float = amount("active, given instead of counted", "parameters", 0)
+    kv_bytes_per_token: float = amount("KV cache, given instead of counted", "byte/token", 0)
+
+
+class Counts(NamedTuple):
+    """Parameters and per-token sizes of a model (MODEL section 2); norms and biases are left out.
+
+    Per layer: `attention_latent` (MLA down-projections, which tensor parallelism replicates),
+    `attention_kv` (key and value projections), `attention_heads` (all that follows the query
+    heads), `dense_ffn`, `expert` (one routed expert), `shared` (all shared experts), `router`.
+    Whole model: `embedding` (held, gathered from), `head` (multiplied once per sampled token;
+    the same matrix if tied, then not held twice), `total`, `active` (head in, input embedding
+    out), `dense_layers`. `kv_elements` is the cache of one token in one layer;
+    `core_flops_absorbed` and `core_flops_expanded` are FLOP of one layer's attention core per new
+    token and per token attended; `expand_flops` what one earlier latent costs to expand again.
+    `abstract` is 1 where totals are given instead of an architecture.
+    """
+
+    attention_latent: Number
+    attention_kv: Number
+    attention_heads: Number
+    dense_ffn: Number
+    expert: Number
+    shared: Number
+    router: Number
+    embedding: Number
+    head: Number
+    dense_layers: Number
+    total: Number
+    active: Number
+    kv_elements: Number
+    core_flops_absorbed: Number
+    core_flops_expanded: Number
+    expand_flops: Number
+    abstract: Number
+
+    @property
+    def attention(self) -> Number:
+        """Attention parameters of one layer."""
+        return self.attention_latent + self.attention_kv + self.attention_heads
+
+
+def count(m: Model) -> Counts:
+    """Count a model. Exact on whole Python numbers, traceable when a leaf is an array.
+
+    Equations: MODEL section 2. MLA as in DeepSeek-V2 (arXiv:2405.04434) equations 9 to 19.
+    Sums stay below 2**53, so Python floats count exactly.
+    """
+    mla = choose(m.kv_lora > 0, 1.0, 0.0)
+    compressed = choose(m.q_lora > 0, 1.0, 0.0)
+    qk_dim = m.qk_nope_dim + m.qk_rope_dim
+    query = compressed * m.q_lora * m.heads * qk_dim + (1 - compressed) * m.d_model * m.heads * qk_dim
+    latent = mla * m.d_model * (m.q_lora + m.kv_lora + m.qk_rope_dim)
+    expand = m.kv_lora * m.heads * (m.qk_nope_dim + m.v_head_dim)
+    mla_heads = query + expand + m.heads * m.v_head_dim * m.d_model
+    gqa_heads = 2 * m.d_model * m.heads * m.head_dim
+    attention_kv = (1 - mla) * 2 * m.d_model * m.kv_heads * m.head_dim
+    attention_heads = mla * mla_heads + (1 - mla) * gqa_heads
+
+    dense_layers = m.layers - m.moe_layers
+    dense_ffn = m.ffn_matrices * m.d_model * m.d_ff
+    expert = m.ffn_matrices * m.d_model * m.d_ff_expert
+    shared = m.shared_experts * m.ffn_matrices * m.d_model * m.d_ff_shared
+    # totals given: what the layers hold is not known, only their sum
+    abstract = choose(m.params_total > 0, 1.0, 0.0)
+    router = (1 - abstract) * m.d_model * m.experts
+    matrix = m.vocab * m.d_model
+
+    layers_always = (
+        m.layers * (latent + attention_kv + attention_heads)
+        + dense_layers * dense_ffn
+        + m.moe_layers * (shared + router)
+    )
+    counted_total = layers_always + m.moe_layers * m.experts * expert + (2 - m.tied_embeddings) * matrix
+    counted_active = layers_always + m.moe_layers * m.experts_per_token * expert + matrix
+    return Counts(
+        attention_latent=latent,
+        attention_kv=attention_kv,
+        attention_heads=attention_heads,
+        dense_ffn=dense_ffn,
+        expert=expert,
+        shared=shared,
+        router=router,
+        embedding=matrix,
+        head=matrix,
+        dense_layers=dense_layers,
+        total=choose(abstract > 0, m.params_total, counted_total),
+        active=choose(abstract > 0, m.params_active, counted_active),
+        kv_elements=mla * (m.kv_lora + m.qk_rope_dim) + (1 - mla) * 2 * m.kv_heads * m.head_dim,
+        core_flops_absorbed=mla * 2 * m.heads * (2 * m.kv_lora + m.qk_rope_dim)
+        + (1 - mla) * 4 * m.heads * m.head_dim,
+        core_flops_expanded=mla * 2 * m.heads * (qk_dim + m.v_head_dim)
+        + (1 - mla) * 4 * m.heads * m.head_dim,
+        expand_flops=mla * 2 * expand,
+        abstract=abstract,
+    )

@@ -1,0 +1,1 @@
+"""The report: charts, findings and the page that carries them."""

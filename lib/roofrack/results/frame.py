@@ -1,0 +1,69 @@
+"""From evaluated blocks to Polars frames in the result schema."""
+
+import numpy as np
+import polars as pl
+
+from roofrack.conversion import Axis, Study
+from roofrack.cost.layout import REASONS
+from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS, RESULTS
+from roofrack.grid import Block
+
+
+def reasons(mask: int) -> str | None:
+    """Return in words why a plan cannot run; None for a plan that can."""
+    named = [reason for bit, reason in enumerate(REASONS) if mask >> bit & 1]
+    return "; ".join(named) or None
+
+
+def frame(study: Study, block: Block) -> pl.DataFrame:
+    """Return one block as a frame: inputs, swept axes, then the results.
+
+    Columns that a phase does not have, and the results of a plan that cannot run, are null.
+    """
+    mask = block.columns["why_invalid"]
+    valid = pl.Series("valid", mask == 0)
+    series = [
+        pl.Series("hardware", [study.labels["hardware"]], dtype=pl.String),
+        pl.Series("model", [study.labels["model"]], dtype=pl.String),
+        pl.Series("phase", [study.phase], dtype=pl.String),
+    ]
+    table = pl.DataFrame(
+        [s.new_from_index(0, len(block)) for s in series]
+        + [_axis_column(axis, i) for axis, i in zip(study.axes, block.index, strict=True)]
+    )
+    results = [_result(name, block.columns) for name in COLUMNS if _is_result(name)]
+    swept = set(table.columns)
+    table = table.with_columns([s for s in results if s.name not in swept], valid, _why(mask))
+    if not valid.all():
+        blank = [n for n in RESULTS if n not in KEPT_WHEN_INVALID and n not in swept]
+        table = table.with_columns(pl.when(valid).then(pl.col(n)).alias(n) for n in blank)
+    order = [*table.columns[:3], *(a.column for a in study.axes), *COLUMNS]
+    return table.select(dict.fromkeys(order))
+
+
+def _is_result(name: str) -> bool:
+    return name not in ("hardware", "model", "phase", "valid", "why_invalid")
+
+
+def _result(name: str, columns: dict[str, np.ndarray]) -> pl.Series:
+    values = np.ascontiguousarray(columns[name])
+    if name == "bound":
+        return pl.Series(name, PARTS, dtype=pl.Enum(PARTS)).gather(values.astype(np.uint32))
+    series = pl.Series(name, values)
+    return series.fill_nan(None) if series.dtype.is_float() else series
+
+
+def _why(mask: np.ndarray) -> pl.Series:
+    distinct, where = np.unique(mask, return_inverse=True)
+    words = pl.Series("why_invalid", [reasons(int(m)) for m in distinct], dtype=pl.String)
+    return words.gather(where.astype(np.uint32))
+
+
+def _axis_column(axis: Axis, index: np.ndarray) -> pl.Series:
+    """Return the values of an axis as the user gave them: whole numbers stay whole."""
+    shown = list(axis.shown)
+    if any(isinstance(v, float) for v in shown) and not any(isinstance(v, str) for v in shown):
+        shown = [float(v) for v in shown]
+    elif any(isinstance(v, str) for v in shown):
+        shown = [str(v) for v in shown]
+    return pl.Series(axis.column, shown).gather(index.astype(np.uint32))

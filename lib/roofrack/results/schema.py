@@ -1,0 +1,98 @@
+"""The columns of a result: name, unit, meaning. A contract: adding is welcome, renaming breaks users."""
+
+from typing import NamedTuple
+
+from roofrack.cost.forward import BLOCKS, Parts
+
+VERSION = "1"
+"""Of the schema; raised when a column is renamed or changes its meaning."""
+
+
+class Column(NamedTuple):
+    """What one column holds."""
+
+    unit: str
+    doc: str
+
+
+PARTS = tuple(Parts._fields)
+"""The resources of a step, and the values of `bound`."""
+
+_PART_DOC = {
+    "compute": "arithmetic",
+    "weights": "reading weights",
+    "kv": "reading the KV cache",
+    "activation": "moving activations to and from memory",
+    "scale_up": "collectives inside the rack",
+    "scale_out": "collectives between racks",
+    "pipeline": "hops between pipeline stages",
+    "overhead": "kernel launches and fixed costs",
+}
+
+INPUTS = {
+    "hardware": Column("", "machine, by its name in conf/hardware"),
+    "model": Column("", "model, by its name in conf/model"),
+    "phase": Column("", "decode, prefill or serve"),
+    "chips": Column("chips", "chips of all replicas"),
+    "racks": Column("racks", "scale-up domains that one instance spans"),
+}
+
+RESULTS = {
+    "step_s": Column("s", "time of one step: a pass; for serve with its share of prefill"),
+    "step_lower_s": Column("s", "step if everything that can hide is hidden"),
+    "step_upper_s": Column("s", "step if nothing is hidden: the sum of all parts"),
+    "ttft_s": Column("s", "time to first token, waiting not counted"),
+    "tpot_s": Column("s", "time per output token of one sequence"),
+    **{f"t_{part}_s": Column("s", f"{_PART_DOC[part]}, alone") for part in PARTS},
+    "bound": Column("", "the largest part"),
+    **{f"block_{b}_s": Column("s", f"{b.replace('_', ' ')}: roofline time") for b in BLOCKS},
+    "tokens_per_s": Column("token/s", "tokens that the phase produces, all replicas"),
+    "tokens_per_s_per_chip": Column("token/s", "the same for one chip"),
+    "tokens_per_s_per_user": Column("token/s", "speed that one sequence sees"),
+    "mfu": Column("", "useful FLOP over peak"),
+    "hfu": Column("", "executed FLOP over peak, recomputation included"),
+    "mbu": Column("", "bytes of weights and cache read over peak"),
+    "mem_weights_bytes": Column("byte", "weights on the fullest chip"),
+    "mem_kv_bytes": Column("byte", "KV cache on the fullest chip"),
+    "mem_activation_bytes": Column("byte", "working buffers on the fullest chip"),
+    "mem_optimizer_bytes": Column("byte", "optimiser state on the fullest chip"),
+    "mem_total_bytes": Column("byte", "all memory on the fullest chip"),
+    "mem_capacity_bytes": Column("byte", "usable memory of a chip"),
+    "fits": Column("", "total within capacity"),
+    "valid": Column("", "the plan can run"),
+    "why_invalid": Column("", "why it cannot"),
+    "usd_per_mtok": Column("USD/Mtoken", "cost per million tokens that the phase produces"),
+    "usd_per_mtok_input": Column("USD/Mtoken", "of a prompt token computed"),
+    "usd_per_mtok_cached": Column("USD/Mtoken", "of a prompt token found in the cache"),
+    "usd_per_mtok_output": Column("USD/Mtoken", "of a generated token, prefill left out"),
+    "usd_per_hour": Column("USD/h", "of all replicas, idle time included"),
+    "joule_per_token": Column("J", "energy per token, site included"),
+    "context_knee_tokens": Column("tokens", "context where KV reads take as long as matmuls"),
+    "hbm_drain_s": Column("s", "time to read the whole memory once"),
+    "params_total": Column("parameters", "parameters, norms and biases left out"),
+    "params_active": Column("parameters", "used per token, head in, input embedding out"),
+    "params_attention": Column("parameters", "of all attention layers"),
+    "params_router": Column("parameters", "of all routers"),
+    "kv_bytes_per_token": Column("byte/token", "KV cache of one token in all layers"),
+    "attention_flops_per_context_token": Column("FLOP", "decode core per token attended to"),
+    "sparsity": Column("", "experts over experts per token"),
+    "critical_batch": Column("tokens", "tokens in a pass where FLOP time equals weight-read time"),
+    "critical_batch_attention": Column("tokens", "the same for the attention projections"),
+    "critical_batch_dense": Column("tokens", "the same for dense FFN and head"),
+    "critical_batch_experts": Column("tokens", "the same for the routed experts"),
+    "critical_batch_shared": Column("tokens", "the same for the shared experts"),
+    "experts_touched": Column("experts", "distinct routed experts read in a layer"),
+    "scale_out_fraction": Column("", "share of expert traffic that leaves the rack"),
+    "domains_touched": Column("racks", "racks a token's experts lie in, its own included"),
+    "copies_leaving": Column("copies", "copies of a token that leave the rack, per layer"),
+    "dispatch_bytes": Column("byte", "sent by a chip to experts in a layer, kept home included"),
+    "combine_bytes": Column("byte", "sent back in a layer"),
+    "bubble_fraction": Column("", "idle share of a pipeline; 0 in steady-state inference"),
+    "step_s_rel_std": Column("", "relative standard error of step_s; null until calibrated"),
+}
+
+COLUMNS = INPUTS | RESULTS
+"""Every column that does not depend on the sweep, in order."""
+
+KEPT_WHEN_INVALID = ("chips", "racks", "valid", "why_invalid")
+"""Columns that still mean something for a plan that cannot run; all others are null there."""

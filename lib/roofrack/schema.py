@@ -1,0 +1,53 @@
+"""The tree of every configuration key, made from the nouns: what a file may and must give."""
+
+import dataclasses
+from typing import Any
+
+from roofrack.calibration import Calibration
+from roofrack.economics import Economics
+from roofrack.fields import REQUIRED, leaf_of
+from roofrack.hardware import Hardware
+from roofrack.model import Model
+from roofrack.plan import Plan
+from roofrack.scenario import Cost
+from roofrack.workload import Workload
+
+GROUPS: dict[str, type] = {
+    "hardware": Hardware,
+    "model": Model,
+    "parallelism": Plan,
+    "workload": Workload,
+    "economics": Economics,
+    "calibration": Calibration,
+}
+"""Configuration group -> the noun it becomes."""
+
+SECTIONS: dict[str, type] = GROUPS | {"cost": Cost}
+"""Every part of the configuration that becomes part of a scenario."""
+
+NOTES = ("name", "sources", "assumed", "published", "price_date")
+"""Keys of a group file that tell about it and never reach the cost model."""
+
+
+def defaults(group: str) -> dict[str, Any]:
+    """Return every key of a section with its default, `???` where a file has to give the value."""
+    tree: dict[str, Any] = {}
+    if group in GROUPS:
+        tree = {"name": REQUIRED if group in ("hardware", "model") else None, "sources": {}, "assumed": {}}
+    return tree | _tree(SECTIONS[group])
+
+
+def _tree(noun: type) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for field in dataclasses.fields(noun):
+        leaf = leaf_of(field)
+        if leaf is not None:
+            tree[field.name] = REQUIRED if leaf.default is None else leaf.default
+        elif field.name == "fabric":  # a named map: its levels are the file's to name
+            tree[field.name] = {}
+        else:
+            tree[field.name] = _tree(field.type)  # type: ignore[arg-type]
+    if noun is Plan:
+        # racks is reached through its alias only, so that dp given beside it can be refused
+        del tree["racks"]
+    return tree

@@ -1,0 +1,66 @@
+"""Names that stand for rows of small tables: dtypes, fabric topologies, price tiers, readings.
+
+A categorical choice is an index into one of these tables, so that it can be an axis of a sweep
+inside one compiled function. Order matters only within a process: results store the names.
+"""
+
+from typing import NamedTuple
+
+PHASES = ("decode", "prefill", "serve")
+"""What one evaluation covers; static (one compilation each)."""
+
+OVERLAPS = ("smooth", "ideal", "matmul", "none")
+"""How the parts of a pass hide behind each other (MODEL section 3); static."""
+
+
+class Dtype(NamedTuple):
+    """One number format: storage in bytes per element, block scales included, and its maths units."""
+
+    bytes: float
+    math: str
+
+
+MATH_UNITS = ("fp32", "tf32", "bf16", "fp16", "fp8", "int8", "fp4")
+"""The kinds of matrix unit a chip may have: the keys of `hardware.flops_per_s`."""
+
+DTYPES = {
+    "fp32": Dtype(4.0, "fp32"),
+    "tf32": Dtype(4.0, "tf32"),
+    "bf16": Dtype(2.0, "bf16"),
+    "fp16": Dtype(2.0, "fp16"),
+    "fp8": Dtype(1.0, "fp8"),
+    # an fp32 scale for each 128 elements: the activations of the DeepSeek-V3 recipe, arXiv:2412.19437
+    "fp8_block": Dtype(1.0 + 4.0 / 128.0, "fp8"),
+    # OCP Microscaling (MX) 1.0: one 8-bit scale for each 32 elements
+    "mxfp8": Dtype(8.25 / 8.0, "fp8"),
+    "int8": Dtype(1.0, "int8"),
+    "int4": Dtype(0.5, "int8"),
+    "fp4": Dtype(0.5, "fp4"),
+    "mxfp4": Dtype(4.25 / 8.0, "fp4"),
+    # NVFP4: one FP8 scale for each 16 elements
+    "nvfp4": Dtype(4.5 / 8.0, "fp4"),
+}
+"""Every dtype by name. The same name may be given for storage and for maths."""
+
+
+class Topology(NamedTuple):
+    """How the chips of one fabric level are wired: torus axes (0 = switched), or every pair a link."""
+
+    axes: float
+    full_mesh: float
+
+
+TOPOLOGIES = {
+    "switched": Topology(0.0, 0.0),
+    "full_mesh": Topology(0.0, 1.0),
+    "ring": Topology(1.0, 0.0),
+    "torus_2d": Topology(2.0, 0.0),
+    "torus_3d": Topology(3.0, 0.0),
+}
+"""Every topology by name."""
+
+PP_BATCH = ("grow", "fixed")
+"""The two readings of `batch` under pipelining (MODEL section 6)."""
+
+PRICES = ("low", "typical", "high")
+"""Which of a machine's sourced rental prices is paid."""
