@@ -23,7 +23,8 @@ import pytest
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 FLAGS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-sync",
     "--disable-background-networking", "--disable-component-update", "--disable-default-apps",
     "--disable-extensions", "--disable-dev-shm-usage", "--hide-scrollbars", "--mute-audio",
     "--host-resolver-rules=MAP * ~NOTFOUND", "--remote-debugging-pipe",
@@ -80,7 +81,8 @@ class Tab:
         )  # fmt: skip
         value = "dark" if dark else "light"
         self.send(
-            "Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": value}]
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": value}],
         )
         self.settle()
 
@@ -98,10 +100,14 @@ class Tab:
 
     def screenshot(self, path: Path, selector: str | None = None) -> Path:
         """Save the whole page, or the first element that matches `selector`, as PNG."""
-        box = "document.documentElement" if selector is None else f"document.querySelector({json.dumps(selector)})"
+        box = (
+            "document.documentElement"
+            if selector is None
+            else f"document.querySelector({json.dumps(selector)})"
+        )
         clip = self.evaluate(
-            f"(r => ({{x: r.left + scrollX, y: r.top + scrollY, width: r.width, height: r.height, scale: 1}}))"
-            f"({box}.getBoundingClientRect())"
+            "(r => ({x: r.left + scrollX, y: r.top + scrollY, width: r.width, height: r.height, "
+            f"scale: 1}}))({box}.getBoundingClientRect())"
         )
         shot = self.send("Page.captureScreenshot", captureBeyondViewport=True, clip=clip)
         path.write_bytes(base64.b64decode(shot["data"]))
@@ -158,11 +164,12 @@ def _browser() -> Iterator[_Pipe]:
     to_here, from_browser = os.pipe()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         # The browser reads descriptor 3 and writes descriptor 4.
-        shell = f"exec 3<&{to_browser} 4>&{from_browser}; exec \"$@\""
+        shell = f'exec 3<&{to_browser} 4>&{from_browser}; exec "$@"'
         arguments = [*_isolated(), require(), *FLAGS, f"--user-data-dir={profile}", "about:blank"]
         process = subprocess.Popen(
             ["bash", "-c", shell, "browser", *arguments],
-            pass_fds=(to_browser, from_browser), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=(to_browser, from_browser),
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         os.close(to_browser)
         os.close(from_browser)
@@ -181,7 +188,9 @@ def _browser() -> Iterator[_Pipe]:
 
 
 @contextmanager
-def open_page(path: Path, width: int = 1200, height: int = 900, dark: bool = False) -> Iterator[Tab]:
+def open_page(
+    path: Path, width: int = 1200, height: int = 900, dark: bool = False
+) -> Iterator[Tab]:
     """Open an HTML file in Chromium without a network; its charts are drawn when this returns.
 
     Errors and warnings of the console are in `tab.console` (also those from before scripts ran),
@@ -208,7 +217,10 @@ def open_page(path: Path, width: int = 1200, height: int = 900, dark: bool = Fal
             "Emulation.setDeviceMetricsOverride",
             width=width, height=height, deviceScaleFactor=1, mobile=False,
         )  # fmt: skip
-        send("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": value}])
+        send(
+            "Emulation.setEmulatedMedia",
+            features=[{"name": "prefers-color-scheme", "value": value}],
+        )
         send("Page.navigate", url=path.resolve().as_uri())
         tab.wait_for("document.readyState === 'complete' && location.protocol === 'file:'")
         tab.settle()
@@ -222,9 +234,13 @@ def _sort(events: list[dict[str, Any]], tab: Tab, path: Path) -> None:
         params = event.get("params", {})
         match event.get("method"):
             case "Runtime.consoleAPICalled" if params["type"] in ("error", "warning", "assert"):
-                tab.console.append(" ".join(str(a.get("value", a.get("description"))) for a in params["args"]))
+                tab.console.append(
+                    " ".join(str(a.get("value", a.get("description"))) for a in params["args"])
+                )
             case "Runtime.exceptionThrown":
-                tab.console.append(params["exceptionDetails"].get("exception", {}).get("description", "exception"))
+                tab.console.append(
+                    params["exceptionDetails"].get("exception", {}).get("description", "exception")
+                )
             case "Log.entryAdded" if params["entry"]["level"] in ("error", "warning"):
                 tab.console.append(params["entry"]["text"])
             case "Network.requestWillBeSent":

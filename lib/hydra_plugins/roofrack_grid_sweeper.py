@@ -46,12 +46,11 @@ class GridSweeper(BasicSweeper):
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs that the study and the command line ask for."""
         assert self.config is not None and self.hydra_context is not None
-        overrides = self.config.hydra.overrides.hydra
-        options = config.options_of(self.hydra_context.config_loader, list(overrides))
+        overrides = _plain(self.config.hydra.overrides.hydra)
+        options = config.options_of(self.hydra_context.config_loader, overrides)
         # not self.params, where `${geom:1,65536,17}` is a list already: it is recorded as it stands
-        sweeper = OmegaConf.to_container(self.config.hydra.sweeper, resolve=False)
-        assert isinstance(sweeper, dict)
-        arguments = config.lift(config.with_study(sweeper["params"] or {}, arguments), options)
+        params = _plain(self.config.hydra.sweeper)["params"] or {}
+        arguments = config.lift(config.with_study(params, arguments), options)
         self.params = {}  # they are among the arguments now
         _claim(Path(self.config.hydra.sweep.dir), overrides)
         return super().sweep(arguments)
@@ -65,6 +64,10 @@ class GridSweeper(BasicSweeper):
 
     def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Do nothing: the command line has composed each choice, and it takes 0.1 s a job."""
+
+
+def _plain(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=False)
 
 
 class _Reporting:

@@ -1,4 +1,4 @@
-"""The Python contract, and what the verbs do once a configuration is composed."""
+"""The Python contract, and what `sweep` and `report` do once configurations are composed."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,16 +11,13 @@ import numpy as np
 import polars as pl
 
 from roofrack import config
-from roofrack.conversion import Study, to_study
+from roofrack.conversion import to_study
 from roofrack.cost import estimate as _estimate
-from roofrack.errors import InfeasibleError, InputError
+from roofrack.cost import pytrees as _pytrees  # noqa: F401  (registers the nouns)
 from roofrack.results import store
-from roofrack.results.frame import frame, reasons
-from roofrack.scenario import Scenario
+from roofrack.results.frame import frame
+from roofrack.nouns import Scenario
 from roofrack.grid import points, stream
-
-_POINTS_AT_ONCE = 10_000
-"""More than a person reads: `point` refuses and names `sweep`."""
 
 _compiled = jax.jit(_estimate)
 
@@ -65,34 +62,6 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> pl.LazyFrame
         study = to_study(config.compose(job, config_dir))
         tables += [frame(study, block) for block in stream(study)]
     return pl.concat([table.lazy() for table in tables], how="diagonal_relaxed")
-
-
-def point(container: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
-    """Return the result of a composed configuration: one row, or one per point if it has axes.
-
-    Evaluated in double precision. A single plan that cannot run raises InfeasibleError.
-    """
-    study = to_study(container)
-    if points(study) > _POINTS_AT_ONCE:
-        raise InputError(f"point: {points(study):,} points; `roofrack sweep` is made for that many")
-    rows: list[dict[str, Any]] = []
-    for block in stream(study, double=True):
-        if not study.axes and (mask := int(block.columns["why_invalid"][0])):
-            raise InfeasibleError(_why_not(study, mask))
-        rows += frame(study, block).to_dicts()
-    return rows if study.axes else rows[0]
-
-
-def _why_not(study: Study, mask: int) -> str:
-    """Say why a plan cannot run, with the numbers that clash."""
-    degrees = " ".join(
-        f"{name}={study.leaves[f'parallelism.{name}']:g}" for name in ("tp", "ep", "pp", "dp", "cp")
-    )
-    sizes = " ".join(
-        f"{name}={study.leaves[f'model.{name}']:g}"
-        for name in ("layers", "heads", "kv_heads", "d_ff", "experts")
-    )
-    return f"this plan cannot run: {reasons(mask)} ({degrees}; {study.labels['model']}: {sizes})"
 
 
 def run_job(container: Mapping[str, Any], overrides: Sequence[str], directory: Path) -> None:

@@ -12,13 +12,14 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from roofrack.errors import InputError, nearest
 
 ANSWERED, INFEASIBLE, BAD_INPUT, BUG, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 70, 130, 141
 
 FORMATS = ("table", "json")
+PRECISIONS = ("float32", "float64")
 EXPORTS = ("png", "svg", "csv")
 
 VERBS = {
@@ -117,8 +118,7 @@ def _point(flags: argparse.Namespace) -> int:
     """Evaluate and print; write nothing."""
     from roofrack import config
 
-    split = config.jobs(flags.overrides, flags.config_dir, study=False)
-    containers = [config.compose(job, flags.config_dir) for job in split]
+    containers = _checked(config.jobs(flags.overrides, flags.config_dir, study=False), flags)
     form = _one_of("format", containers[0]["format"], FORMATS)
 
     from roofrack import api
@@ -139,27 +139,39 @@ def _sweep(flags: argparse.Namespace) -> int:
     """Run a multirun, then make its report and print where it is."""
     from roofrack import config
 
-    # Bad input is found here, in one line, before Hydra starts anything.
-    for job in config.covering(config.jobs(flags.overrides, flags.config_dir)):
-        config.compose(job, flags.config_dir)
+    _checked(config.covering(config.jobs(flags.overrides, flags.config_dir)), flags)
     _sweep_directories.clear()
     _hydra(["--multirun", *_searching(flags)], flags.overrides)
 
-    from roofrack import results
+    from roofrack import api
 
-    print(_shown(results.finish(_sweep_directories[-1])))
+    print(_shown(api.finish(_sweep_directories[-1])))
     return ANSWERED
+
+
+def _checked(jobs: Sequence[Sequence[str]], flags: argparse.Namespace) -> list[dict[str, Any]]:
+    """Compose jobs, so that bad input is found before JAX is imported or Hydra starts anything."""
+    from roofrack import config, conversion
+
+    containers = [config.compose(job, flags.config_dir) for job in jobs]
+    for container in containers:
+        _one_of("precision", container["precision"], PRECISIONS)
+        conversion.to_study(container)
+    return containers
 
 
 def _job(composed: Any) -> None:
     """Evaluate one job of a multirun into its folder (Hydra may call it elsewhere)."""
     from hydra.core.hydra_config import HydraConfig
+    from omegaconf import OmegaConf
 
-    from roofrack import config, results
+    from roofrack import api, config
 
     hydra = HydraConfig.get()
     container = config.resolved(composed, dict(hydra.runtime.choices))
-    results.run_job(container, list(hydra.overrides.task), Path(hydra.runtime.output_dir))
+    # unresolved, because `batch=${geom:1,65536,17}` is to be recorded as it stands
+    overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
+    api.run_job(container, cast(list[str], overrides), Path(hydra.runtime.output_dir))
 
 
 def _report(arguments: list[str]) -> int:
@@ -181,9 +193,9 @@ def _report(arguments: list[str]) -> int:
     if not folder.is_dir():
         raise InputError(f"report {folder}: no such folder; give the one a sweep wrote")
 
-    from roofrack import results
+    from roofrack import api
 
-    print(_shown(results.rebuild(folder, export=tuple(export))))
+    print(_shown(api.rebuild(folder, export=tuple(export))))
     return ANSWERED
 
 

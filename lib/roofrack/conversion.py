@@ -16,7 +16,7 @@ from roofrack.errors import InputError, nearest
 from roofrack.fields import REQUIRED, Leaf, leaf_of
 from roofrack.hardware import Level
 from roofrack.plan import Plan
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 from roofrack.schema import GROUPS, NOTES, SECTIONS
 from roofrack.tables import OVERLAPS, PHASES
 
@@ -105,8 +105,11 @@ def _noun_name(section: str) -> str:
     return "plan" if section == "parallelism" else section
 
 
-def to_study(config: Mapping[str, Any], labels: Mapping[str, str] | None = None) -> Study:
-    """Check a composed configuration and return its Study; raise InputError for what is wrong."""
+def to_study(config: Mapping[str, Any]) -> Study:
+    """Check a composed configuration and return its Study; raise InputError for what is wrong.
+
+    `config["choices"]` names the file that each group came from.
+    """
     found: dict[str, Axis] = {}
     leaves: dict[str, float] = {}
     for section, noun in SECTIONS.items():
@@ -123,7 +126,7 @@ def to_study(config: Mapping[str, Any], labels: Mapping[str, str] | None = None)
             found.pop(path, None)
             if isinstance(value, list):
                 found[path] = axis
-    _check_racks(config, leaves)
+    _check_racks(config)
     _check_sparsity(config, leaves, found)
     leaves.setdefault("parallelism.racks", 0.0)
     return Study(
@@ -132,7 +135,7 @@ def to_study(config: Mapping[str, Any], labels: Mapping[str, str] | None = None)
         phase=_static(config["workload"], "phase", "workload.phase", PHASES),
         overlap=_static(config, "overlap", "overlap", OVERLAPS),
         levels=tuple(_section(config, "hardware")["fabric"]),
-        labels=labels or {s: str(config[s].get("name")) for s in ("hardware", "model")},
+        labels={s: str(config["choices"][s]) for s in ("hardware", "model")},
     )
 
 
@@ -257,7 +260,7 @@ def _static(tree: Mapping[str, Any], key: str, where: str, choices: tuple[str, .
     return str(value)
 
 
-def _check_racks(config: Mapping[str, Any], leaves: Mapping[str, float]) -> None:
+def _check_racks(config: Mapping[str, Any]) -> None:
     given = config["parallelism"].get("dp", 1)
     if config.get("racks") is not None and given != 1:
         raise InputError(

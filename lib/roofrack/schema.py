@@ -9,7 +9,7 @@ from roofrack.fields import REQUIRED, leaf_of
 from roofrack.hardware import Hardware
 from roofrack.model import Model
 from roofrack.plan import Plan
-from roofrack.scenario import Cost
+from roofrack.nouns import Cost
 from roofrack.workload import Workload
 
 GROUPS: dict[str, type] = {

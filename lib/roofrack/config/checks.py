@@ -11,7 +11,7 @@ from roofrack.config.overrides import ALIASES
 from roofrack.errors import InputError, nearest
 from roofrack.fields import REQUIRED
 
-TOP = (*schema.SECTIONS, *ALIASES, "overlap", "format", "experiment")
+TOP = (*schema.SECTIONS, *ALIASES, "overlap", "precision", "format", "experiment")
 """Every key of the top level."""
 
 
@@ -20,6 +20,8 @@ def check(tree: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
     for key in tree:
         if key not in TOP:
             raise InputError(f"{key}: no such key; allowed: {', '.join(TOP)}.{nearest(key, TOP)}")
+    if not isinstance(tree.get("experiment"), Mapping):
+        raise InputError(f"experiment={tree.get('experiment')}: no such experiment")
     for section in schema.SECTIONS:
         notes = schema.NOTES if section in schema.GROUPS else ()
         origin = f" ({section}={choices[section]})" if choices.get(section) else ""
@@ -39,8 +41,8 @@ def _compare(
     expected: Mapping[str, Any], found: Any, path: str, origin: str, notes: tuple[str, ...]
 ) -> None:
     if not isinstance(found, Mapping):
-        names = ", ".join(expected) or "names of your own"
-        raise InputError(f"{path}={found}: a map is needed here, with the keys {names}{origin}")
+        known = ", ".join(expected) or "names of your own"
+        raise InputError(f"{path}={found}: a map is needed here, with the keys {known}{origin}")
     if not expected:  # an open map: levels of a fabric, sources
         return
     for key in found:

@@ -36,7 +36,8 @@ def explain(error: BaseException) -> InputError:
 def one_line(text: str) -> str:
     """Join the lines of a message that say something."""
     lines = [line.strip() for line in text.splitlines()]
-    return "; ".join(line for line in lines if line and not line.startswith(NOISE))
+    kept = [line for line in lines if line and not line.startswith(NOISE)]
+    return "; ".join(kept).replace(":;", ":").replace(".;", ";")
 
 
 def shown(path: str | Path) -> str:

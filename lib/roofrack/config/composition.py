@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
@@ -105,7 +105,7 @@ def options_of(loader: ConfigLoader, hydra_overrides: Sequence[str] = ()) -> Opt
     def options(group: str) -> list[str]:
         if not path:  # several times faster
             return loader.get_group_options(group, ObjectType.CONFIG)
-        return loader.get_group_options(group, ObjectType.CONFIG, PRIMARY, path)  # type: ignore
+        return loader.get_group_options(group, ObjectType.CONFIG, PRIMARY, path)
 
     return options
 
@@ -166,11 +166,14 @@ def _composed(overrides: Sequence[str], config_dir: str | Path | None) -> dict[s
 
 
 def resolved(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
-    """Return a composed configuration as a plain dict, every key known and every value given."""
-    tree = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(tree, dict)
+    """Return a composed configuration as a plain dict, every key known and every value given.
+
+    `choices` says which file of each group it was made of.
+    """
+    tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     checks.check(tree, choices)
-    return tree  # type: ignore[return-value]
+    tree["choices"] = {group: choices.get(group) for group in schema.GROUPS}
+    return tree
 
 
 def _is_plain(override: Override, options: Options) -> bool:
@@ -198,18 +201,21 @@ def _set(config: DictConfig, override: Override) -> None:
 @lru_cache(maxsize=256)
 def _base(overrides: tuple[str, ...], config_dir: str | None, stamp: object) -> Base:
     """Compose groups. `stamp` is there for the cache: it changes when a YAML file does."""
-    config = _loader(config_dir).load_configuration(
-        PRIMARY, list(overrides), run_mode=RunMode.RUN, from_shell=False
-    )
+    try:
+        config = _loader(config_dir).load_configuration(
+            PRIMARY, list(overrides), run_mode=RunMode.RUN, from_shell=False
+        )
+    except UnicodeDecodeError as error:
+        raise InputError(f"{' '.join(overrides)}: its file is not UTF-8 text: {error}") from error
     hydra = config.hydra
     choices = {
         str(k): v for k, v in hydra.runtime.choices.items() if not str(k).startswith("hydra/")
     }
-    params = OmegaConf.to_container(hydra.sweeper, resolve=False).get("params")  # type: ignore[union-attr]
+    sweeper = cast(dict[str, Any], OmegaConf.to_container(hydra.sweeper, resolve=False))
     OmegaConf.set_struct(config, False)
     del config["hydra"]
-    tree = OmegaConf.to_container(config, resolve=False)
-    return Base(tree, choices, params or {})  # type: ignore[arg-type]
+    tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    return Base(tree, choices, sweeper.get("params") or {})
 
 
 @lru_cache(maxsize=16)

@@ -148,9 +148,8 @@ def _group(override: Override, options: Options) -> bool:
 
 
 def _static(override: Override) -> bool:
-    return override.key_or_group in (*STATIC, "format") or override.key_or_group.startswith(
-        "experiment."
-    )
+    key = override.key_or_group
+    return key in (*STATIC, "precision", "format") or key.startswith("experiment.")
 
 
 def _is_plain(value: Any) -> bool:

@@ -6,6 +6,7 @@ the arithmetic is done on fractions.
 """
 
 import math
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -76,7 +77,12 @@ def either(value: Any, instead: Any) -> Any:
     return instead if value is None else value
 
 
-RESOLVERS = {"range": arange, "linear": linear, "geom": geom, "roofrack.or": either}
+RESOLVERS: dict[str, Callable[..., Any]] = {
+    "range": arange,
+    "linear": linear,
+    "geom": geom,
+    "roofrack.or": either,
+}
 
 
 def _root(value: Fraction, degree: int) -> Fraction | None:

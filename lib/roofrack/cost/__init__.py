@@ -1,6 +1,9 @@
-"""The cost model: pure functions of a Scenario, arrays in, arrays out, no I/O."""
+"""The cost model: pure functions of a Scenario, numbers or arrays in and out, no I/O.
 
-from roofrack.cost import pytrees as _pytrees  # noqa: F401  (registers the nouns)
+It runs on plain numbers (NumPy, double precision) and on JAX arrays (traced, compiled,
+differentiated) alike; `roofrack.cost.pytrees` is what makes scenarios pytrees for the latter.
+"""
+
 from roofrack.cost.estimate import estimate
 
 __all__ = ["estimate"]

@@ -10,7 +10,7 @@ from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import Work, padded
 from roofrack.cost.shares import Pass, Share, bytes_of
 from roofrack.model import Counts
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 
 
 def projection_params(counts: Counts, model_kv_heads: Number, plan: Layout) -> Number:

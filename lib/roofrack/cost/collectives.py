@@ -7,10 +7,20 @@ apart; an idle level costs nothing.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.arithmetic import (
+    Number,
+    choose,
+    divide,
+    expm1,
+    floor,
+    least,
+    log1p,
+    log2,
+    look_up,
+    most,
+)
 from roofrack.calibration import Calibration
 from roofrack.cost.roofline import round_up
 from roofrack.hardware import Hardware, Level
@@ -46,12 +56,12 @@ def wires(hw: Hardware, cal: Calibration, size: Number, stride: Number) -> list[
     laid: list[Wire] = []
     inside: Number = 1.0
     for depth, level in enumerate(hw.fabric):
-        room = jnp.floor(level.chips / stride)
+        room = floor(level.chips / stride)
         last = depth == len(hw.fabric) - 1
         reach = size if last else most(inside, most(1.0, least(size, room)))
         link = cal.scale_up if depth == 0 else cal.scale_out
         members = reach / inside
-        axes = jnp.take(_AXES, jnp.asarray(level.topology, jnp.int32), mode="clip")
+        axes = look_up(_AXES, level.topology)
         laid.append(
             Wire(
                 members=members,
@@ -74,17 +84,17 @@ def _usable(level: Level, members: Number, axes: Number) -> Number:
     Full mesh: one link for each other member. Torus: groups are laid as blocks, doubling one axis
     after the other, so 2 members use one axis, 4 two, 8 three.
     """
-    mesh = jnp.take(_FULL_MESH, jnp.asarray(level.topology, jnp.int32), mode="clip")
+    mesh = look_up(_FULL_MESH, level.topology)
     mesh_share = least(1.0, divide(members - 1.0, level.chips - 1.0, 1.0))
-    used = jnp.clip(jnp.log2(most(members, 2.0)), 1.0, most(axes, 1.0))
+    used = least(log2(most(members, 2.0)), most(axes, 1.0))
     torus_share = divide(used, axes, 1.0)
     return level.bytes_per_s * choose(mesh > 0, most(mesh_share, 1e-9), torus_share)
 
 
 def _steps(wire: Wire) -> Number:
     """Return hops in sequence: the fewer of g-1 (ring) and log2 g (halving), half a ring per axis on a torus."""
-    log = jnp.log2(most(wire.members, 1.0))
-    halving = round_up(log - 1e-4 * (wire.quantize > 0), wire.quantize)
+    log = log2(most(wire.members, 1.0))
+    halving = round_up(log - choose(wire.quantize > 0, 1e-4, 0.0), wire.quantize)
     axes = most(wire.torus_axes, 1.0)
     rings = axes * wire.members ** (1.0 / axes) / 2.0
     ring = most(wire.members - 1.0, 0.0)
@@ -141,8 +151,8 @@ def route(
     reachable = choose(node_limit > 0, least(domains, node_limit), domains)
     # (1-1/M)^k through log1p: exact for many domains; one domain is touched once
     one = reachable <= 1.0
-    log_miss = jnp.log1p(-1.0 / choose(one, 2.0, reachable))
-    touched = choose(one, 1.0, -reachable * jnp.expm1(k * log_miss))
+    log_miss = log1p(-1.0 / choose(one, 2.0, reachable))
+    touched = choose(one, 1.0, -reachable * expm1(k * log_miss))
     copies: list[Number] = []
     below: Number = 1.0
     for depth, wire in enumerate(laid):
@@ -154,7 +164,7 @@ def route(
             merged = touched * (wire.reach - below) / size
         copies.append(choose(dedup > 0, merged, plain))
         below = wire.reach
-    out = sum(copies[1:], start=jnp.zeros(()))
+    out = sum(copies[1:], start=0.0)
     return Routing(copies, touched, divide(out, out + copies[0]))
 
 

@@ -2,16 +2,14 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
-from roofrack.arithmetic import Number, choose, divide, most
+from roofrack.arithmetic import Number, ceil, choose, divide, largest, most
 from roofrack.cost import attention, moe, money
-from roofrack.cost.forward import BLOCKS, Forward, Parts, bounds, forward
+from roofrack.cost.forward import BLOCKS, Forward, Parts, behind, bounds, forward
 from roofrack.cost.layout import Layout, layout, why_invalid
 from roofrack.cost.memory import Memory, memory
 from roofrack.cost.shares import Pass, Share, bytes_of, share
 from roofrack.model import Counts, count
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 from roofrack.units import MILLION
 
 NONE = float("nan")
@@ -76,7 +74,7 @@ def estimate(s: Scenario) -> dict[str, Number]:
 
 def racks(s: Scenario, plan: Layout) -> Number:
     """Return how many innermost fabric domains one instance spans."""
-    return jnp.ceil(plan.chips / s.hardware.fabric[0].chips)
+    return ceil(plan.chips / s.hardware.fabric[0].chips)
 
 
 def passes(s: Scenario, plan: Layout) -> tuple[Pass, Pass]:
@@ -139,7 +137,7 @@ def prefill_spell(s: Scenario, counts: Counts, plan: Layout, p: Pass) -> Spell:
         tokens=tokens,
         flops=useful_flops(s, counts, p) * waves,
         input_s=t.estimate / tokens,
-        cached_s=cached_token_s(s, counts, plan, p, t.estimate) / waves,
+        cached_s=cached_token_s(s, counts, plan, p, f) / waves,
     )
 
 
@@ -172,7 +170,7 @@ def serve_spell(
         flops=useful_flops(s, counts, decoding) * plan.in_flight / plan.microbatch
         + useful_flops(s, counts, prefilling) * times * plan.pp,
         input_s=u.estimate / tokens_in,
-        cached_s=cached_token_s(s, counts, plan, prefilling, u.estimate) / plan.pp,
+        cached_s=cached_token_s(s, counts, plan, prefilling, f) / plan.pp,
         output_s=t.estimate / plan.in_flight,
     )
 
@@ -183,21 +181,20 @@ def _single(step: Number, lower: Number, upper: Number, f: Forward) -> Spell:
     )
 
 
-def cached_token_s(s: Scenario, counts: Counts, plan: Layout, p: Pass, without: Number) -> Number:
+def cached_token_s(s: Scenario, counts: Counts, plan: Layout, p: Pass, f: Forward) -> Number:
     """Return machine seconds that one more cached prompt token adds to a prefill pass.
 
     As many cached tokens as new ones are put before the pass: they are attended to and read, not
     projected. What holding them costs is not in it.
     """
-    longer = forward(s, counts, plan, p._replace(cached=p.cached + p.new))
-    return (bounds(s, longer).estimate - without) / (p.sequences * p.new)
+    longer = behind(s, counts, plan, p, f, p.cached + p.new)
+    return (bounds(s, longer).estimate - bounds(s, f).estimate) / (p.sequences * p.new)
 
 
 def times(spell: Spell) -> dict[str, Number]:
     """Return the columns of time."""
     parts = {f"t_{name}_s": value for name, value in spell.parts._asdict().items()}
     blocks = {f"block_{n}_s": v for n, v in zip(BLOCKS, spell.blocks, strict=True)}
-    stacked = jnp.stack(jnp.broadcast_arrays(*spell.parts))
     return {
         "step_s": spell.step,
         "step_lower_s": spell.lower,
@@ -205,7 +202,7 @@ def times(spell: Spell) -> dict[str, Number]:
         "ttft_s": spell.ttft,
         "tpot_s": spell.tpot,
         **parts,
-        "bound": jnp.argmax(stacked, axis=0),
+        "bound": largest(tuple(spell.parts)),
         **blocks,
     }
 
@@ -283,7 +280,9 @@ def structure(
         "critical_batch": dense * counts.total / counts.active,
         "critical_batch_attention": dense * copies_of_attention,
         "critical_batch_dense": dense * plan.dp,
-        "critical_batch_experts": dense * divide(m.experts, m.experts_per_token, NONE),
+        "critical_batch_experts": dense
+        * plan.expert_copies
+        * divide(m.experts, m.experts_per_token, NONE),
         "critical_batch_shared": choose(m.shared_experts > 0, dense * copies_of_attention, NONE),
         "experts_touched": moe.distinct_experts(m.experts, m.experts_per_token, tokens),
         "scale_out_fraction": exchange.happens * exchange.routing.leaving,

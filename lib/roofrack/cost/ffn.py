@@ -5,7 +5,7 @@ from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import Work, padded
 from roofrack.cost.shares import Pass, Share
 from roofrack.model import Counts
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 
 RESIDUAL_ELEMENTS = 12.0
 """Elements moved per token, layer and unit of d_model by norms, residual adds and rotary embedding:

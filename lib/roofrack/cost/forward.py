@@ -12,7 +12,7 @@ from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import BlockTime, block_time
 from roofrack.cost.shares import Pass, Share, share
 from roofrack.model import Counts
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 
 BLOCKS = (
     "attention_projections",
@@ -93,6 +93,29 @@ def forward(s: Scenario, counts: Counts, plan: Layout, p: Pass) -> Forward:
         comm=sum(reduces) + sum(spread) + exchange.exposed,
         exchange=exchange,
         read_bytes=sum(w.weight_bytes + w.kv_bytes for block in works for w in block),
+    )
+
+
+def behind(
+    s: Scenario, counts: Counts, plan: Layout, p: Pass, f: Forward, cached: Number
+) -> Forward:
+    """Return pass `f` of `p` with `cached` tokens before it instead; only its core changes."""
+    mine = share(s, plan, p)
+    hbm = s.hardware.hbm_bytes_per_s
+    before, after = (
+        [block_time(attention.core(s, counts, plan, mine, each, w), hbm) for w in (False, True)]
+        for each in (p, p._replace(cached=cached))
+    )
+
+    def more(part: str) -> Number:
+        return _total(after, part) - _total(before, part)
+
+    core = BLOCKS.index("attention_core")
+    return f._replace(
+        parts=f.parts._replace(
+            compute=f.parts.compute + more("compute"), kv=f.parts.kv + more("kv")
+        ),
+        blocks=(*f.blocks[:core], f.blocks[core] + more("busy"), *f.blocks[core + 1 :]),
     )
 
 

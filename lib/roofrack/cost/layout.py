@@ -5,11 +5,9 @@ MODEL section 5. Everything here is a count; no times.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
-from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.arithmetic import Number, choose, divide, least, most, whole
 from roofrack.cost.roofline import round_up
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 
 
 class Layout(NamedTuple):
@@ -96,10 +94,14 @@ REASONS = (
 """Why a plan cannot run, by bit of `why_invalid`."""
 
 
+def reasons(mask: int) -> str | None:
+    """Return in words why a plan cannot run; None for a plan that can."""
+    return "; ".join(reason for bit, reason in enumerate(REASONS) if mask >> bit & 1) or None
+
+
 def _indivisible(a: Number, b: Number) -> Number:
     """Return whether b does not divide a (0 is divided by anything)."""
-    quotient = divide(a, b)
-    return quotient != jnp.round(quotient)
+    return ~whole(divide(a, b))
 
 
 def why_invalid(s: Scenario, plan: Layout, math_peak: Number) -> Number:
@@ -123,13 +125,10 @@ def why_invalid(s: Scenario, plan: Layout, math_peak: Number) -> Number:
         (m.experts > 0) & _indivisible(plan.stage, plan.ep),
         plan.pp > m.layers,
         math_peak <= 0,
-        (plan.dp < 1) | (plan.dp != jnp.round(plan.dp)),
+        (plan.dp < 1) | ~whole(plan.dp),
         (s.plan.pp_batch == 1) & (s.workload.batch < plan.pp),
         m.experts_per_token > m.experts,
         (s.workload.cached > 0) & (s.workload.cached >= s.workload.prompt),
         plan.chips > s.hardware.fabric[-1].chips,
     )
-    bits = jnp.asarray(0, jnp.int32)
-    for bit, reason in enumerate(reasons):
-        bits = bits + jnp.asarray(reason, jnp.int32) * (1 << bit)
-    return bits
+    return sum(choose(reason, 1 << bit, 0) for bit, reason in enumerate(reasons))

@@ -7,7 +7,7 @@ from roofrack.cost.attention import cache_length, kv_bytes_per_layer, projection
 from roofrack.cost.layout import Layout
 from roofrack.cost.shares import Pass, Share
 from roofrack.model import Counts
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 
 
 class Memory(NamedTuple):

@@ -5,15 +5,13 @@ MODEL sections 2 and 4.
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
-
-from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p, most
 from roofrack.cost.collectives import Routing, all_to_all, route, wires
 from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import Work, padded, round_up
 from roofrack.cost.shares import Share
 from roofrack.model import Counts
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 
 
 def distinct_experts(experts: Number, per_token: Number, tokens: Number) -> Number:
@@ -23,8 +21,8 @@ def distinct_experts(experts: Number, per_token: Number, tokens: Number) -> Numb
     """
     rate = divide(per_token, experts)
     every = rate >= 1.0
-    log_miss = jnp.log1p(-choose(every, 0.5, rate))
-    return choose(every, experts * 1.0, -experts * jnp.expm1(tokens * log_miss))
+    log_miss = log1p(-choose(every, 0.5, rate))
+    return choose(every, experts * 1.0, -experts * expm1(tokens * log_miss))
 
 
 def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, least, most
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 from roofrack.units import HOUR
 
 

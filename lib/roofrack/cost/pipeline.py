@@ -8,7 +8,7 @@ from roofrack.arithmetic import Number, choose, most
 from roofrack.cost.collectives import wires
 from roofrack.cost.layout import Layout
 from roofrack.cost.shares import Share
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 
 
 def hops(s: Scenario, plan: Layout, mine: Share, decode: bool) -> Number:

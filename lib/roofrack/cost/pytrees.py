@@ -13,7 +13,7 @@ from roofrack.economics import Economics
 from roofrack.hardware import FlopsPerS, Hardware, Level
 from roofrack.model import Model
 from roofrack.plan import Plan
-from roofrack.scenario import Cost, Scenario
+from roofrack.nouns import Cost, Scenario
 from roofrack.workload import Dtypes, Workload
 
 STATIC = {Workload: ("phase",), Scenario: ("overlap",)}

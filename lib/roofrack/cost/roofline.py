@@ -6,10 +6,7 @@ much of each peak is reachable and how sharply the larger one wins.
 
 from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
-
-from roofrack.arithmetic import Number, choose, divide
+from roofrack.arithmetic import Number, ceil, choose, divide, infinite, least, most
 from roofrack.calibration import Kernel
 
 
@@ -46,9 +43,9 @@ def smooth_max(a: Number, b: Number, p: Number) -> Number:
     Computed from the ratio of the smaller to the larger, so that nothing overflows; 0 where both
     are 0. At p = inf the derivative is the maximum's (half to each side of a tie).
     """
-    larger = jnp.maximum(a, b)
-    ratio = divide(jnp.minimum(a, b), larger)
-    sharp = jnp.isinf(p)
+    larger = most(a, b)
+    ratio = divide(least(a, b), larger)
+    sharp = infinite(p)
     exponent = choose(sharp, 1.0, p)
     rounded = larger * (1.0 + ratio**exponent) ** (1.0 / exponent)
     return choose(sharp, larger, rounded)
@@ -66,23 +63,9 @@ def block_time(work: Work, hbm_bytes_per_s: Number) -> BlockTime:
     return BlockTime(compute, weights, kv, activation, work.calls * work.kernel.launch_s, busy)
 
 
-@jax.custom_jvp
-def _ceil(x: Number) -> Number:
-    return jnp.ceil(x)
-
-
-@_ceil.defjvp
-def _ceil_jvp(primals: tuple[Number], tangents: tuple[Number]) -> tuple[Number, Number]:
-    return jnp.ceil(primals[0]), tangents[0]
-
-
 def round_up(x: Number, quantize: Number) -> Number:
-    """Return ceil(x) where `quantize` is set, else x. The derivative is 1 in both cases.
-
-    The exact forward value has steps; the derivative is that of the smooth surrogate x, so that
-    "a little more batch" still has a price.
-    """
-    return choose(quantize > 0, _ceil(jnp.asarray(x, jnp.result_type(float))), x)
+    """Return ceil(x) where `quantize` is set, else x; the derivative is 1 in both cases."""
+    return choose(quantize > 0, ceil(x), x)
 
 
 def padded(rows: Number, tile: Number, quantize: Number) -> Number:

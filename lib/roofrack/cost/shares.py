@@ -2,14 +2,13 @@
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 
-from roofrack.arithmetic import Number, choose, least
+from roofrack.arithmetic import Number, choose, least, look_up
 from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import round_up
 from roofrack.hardware import FlopsPerS
-from roofrack.scenario import Scenario
+from roofrack.nouns import Scenario
 from roofrack.tables import DTYPES, MATH_UNITS
 
 _BYTES = np.array([d.bytes for d in DTYPES.values()])
@@ -54,13 +53,13 @@ class Share(NamedTuple):
 
 def bytes_of(dtype: Number) -> Number:
     """Return bytes per element of a dtype given by its index into DTYPES."""
-    return jnp.take(_BYTES, jnp.asarray(dtype, jnp.int32), mode="clip")
+    return look_up(_BYTES, dtype)
 
 
 def peak_of(flops_per_s: FlopsPerS, dtype: Number) -> Number:
     """Return the dense peak FLOP/s of the units that compute in a dtype; 0 if the chip has none."""
-    unit = jnp.take(_UNIT, jnp.asarray(dtype, jnp.int32), mode="clip")
-    peak: Number = jnp.zeros(())
+    unit = look_up(_UNIT, dtype)
+    peak: Number = 0.0
     for index, name in enumerate(MATH_UNITS):
         peak = choose(unit == index, getattr(flops_per_s, name), peak)
     return peak

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from roofrack.conversion import Study
-from roofrack.cost import estimate
-from roofrack.scenario import Scenario
+from roofrack.cost import estimate, pytrees  # noqa: F401  (pytrees registers the nouns)
+from roofrack.nouns import Scenario
 
 BLOCK = 2**17
 """Points evaluated at a time: fits a cache line of results, amortises the call."""

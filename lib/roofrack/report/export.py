@@ -25,7 +25,9 @@ def export(page: Page, folder: Path, kinds: Iterable[str] = KINDS) -> list[Path]
     chosen = tuple(kinds)
     for kind in chosen:
         if kind not in KINDS:
-            raise InputError(f"export={kind}: must be one of {', '.join(KINDS)}.{nearest(kind, KINDS)}")
+            raise InputError(
+                f"export={kind}: must be one of {', '.join(KINDS)}.{nearest(kind, KINDS)}"
+            )
     folder.mkdir(parents=True, exist_ok=True)
     figures = [figure for section in page.sections for figure in section.figures]
     return [path for figure in figures for path in _export_figure(figure, folder, chosen)]
@@ -73,4 +75,6 @@ def _draw(spec: dict[str, Any], kind: str) -> bytes:
     if kind == "svg":
         svg = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, allowed_base_urls=[])
         return svg.encode("utf-8")
-    return vl_convert.vegalite_to_png(spec, vl_version=VEGA_LITE, scale=_SCALE, allowed_base_urls=[])
+    return vl_convert.vegalite_to_png(
+        spec, vl_version=VEGA_LITE, scale=_SCALE, allowed_base_urls=[]
+    )

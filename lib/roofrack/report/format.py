@@ -12,10 +12,29 @@ from typing import NamedTuple
 NOTHING = "–"
 """Stands where a number would, when there is none."""
 
-_PREFIXES = {-12: "p", -9: "n", -6: "µ", -3: "m", 0: "", 3: "k", 6: "M", 9: "G", 12: "T", 15: "P", 18: "E"}
+_PREFIXES = {
+    -12: "p",
+    -9: "n",
+    -6: "µ",
+    -3: "m",
+    0: "",
+    3: "k",
+    6: "M",
+    9: "G",
+    12: "T",
+    15: "P",
+    18: "E",
+}
 _SYMBOLS = {"byte": "B", "bytes": "B"}
 # Smallest and largest power of ten that a prefix of this unit may stand for.
-_PREFIXED = {"s": (-12, 0), "B": (0, 18), "FLOP": (0, 18), "W": (-3, 12), "J": (-12, 12), "Hz": (0, 12)}
+_PREFIXED = {
+    "s": (-12, 0),
+    "B": (0, 18),
+    "FLOP": (0, 18),
+    "W": (-3, 12),
+    "J": (-12, 12),
+    "Hz": (0, 12),
+}
 _WORDS = ((1e12, "trillion"), (1e9, "billion"), (1e6, "million"))
 _LARGEST_PLAIN = 1e15
 _SMALLEST_PLAIN = 1e-4

@@ -35,7 +35,9 @@ def listing(table: pl.DataFrame, units: Mapping[str, str], labels: Mapping[str, 
     for name in shown.columns:
         series = shown[name]
         numeric = series.dtype.is_numeric()
-        unit, cells = column(series.to_list(), units.get(name, "")) if numeric else ("", _words(series))
+        unit, cells = (
+            column(series.to_list(), units.get(name, "")) if numeric else ("", _words(series))
+        )
         headings.append(Heading(labels.get(name, ""), unit, name, numeric))
         texts.append(cells)
     return Listing(headings, list(zip(*texts, strict=True)), table.height)

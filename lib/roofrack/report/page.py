@@ -76,7 +76,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Job:
-    """One job of the run: its name, the overrides that reproduce it, the hash of its configuration."""
+    """One job of the run: name, overrides that reproduce it, hash of its configuration."""
 
     name: str
     overrides: tuple[str, ...]
@@ -141,18 +141,22 @@ def render(page: Page) -> str:
     style, script, library = _static("page.css"), _static("page.js"), runtime.bundle()
     drawn = any(figure.chart is not None for figure in figures)
     scripts = [library, script] if drawn else [script]
-    return _environment().get_template("page.html.j2").render(
-        page=page,
-        tables={figure.key: _listing(figure) for figure in figures},
-        verdicts={key: (sign, _about(words, page)) for key, (sign, words) in VERDICTS.items()},
-        policy=content_security_policy(scripts, style),
-        style=Markup(style),
-        scripts=[Markup(text) for text in scripts],
-        payload=Markup(embedded_json(_payload(figures))),
-        notices=runtime.notices() if drawn else "",
-        slugs={figure.key: slug(figure.key) for figure in figures},
-        versions={**page.provenance.versions, **(runtime.versions() if drawn else {})},
-        anchors=_anchors(page),
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            page=page,
+            tables={figure.key: _listing(figure) for figure in figures},
+            verdicts={key: (sign, _about(words, page)) for key, (sign, words) in VERDICTS.items()},
+            policy=content_security_policy(scripts, style),
+            style=Markup(style),
+            scripts=[Markup(text) for text in scripts],
+            payload=Markup(embedded_json(_payload(figures))),
+            notices=runtime.notices() if drawn else "",
+            slugs={figure.key: slug(figure.key) for figure in figures},
+            versions={**page.provenance.versions, **(runtime.versions() if drawn else {})},
+            anchors=_anchors(page),
+        )
     )
 
 
@@ -200,7 +204,7 @@ def embedded_json(value: Any) -> str:
 
 
 def content_security_policy(scripts: list[str], style: str) -> str:
-    """Return a policy that allows exactly these scripts and this style sheet, and no request at all."""
+    """Return a policy that allows exactly these scripts and this style sheet, and no request."""
     allowed = " ".join(f"'sha256-{_hash(script)}'" for script in scripts)
     return (
         f"default-src 'none'; script-src {allowed}; style-src 'sha256-{_hash(style)}'; "

@@ -10,6 +10,8 @@ import hashlib
 import os
 import sys
 import tempfile
+from collections.abc import Callable
+from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 
@@ -47,13 +49,15 @@ def notices() -> str:
 @functools.cache
 def bundle() -> str:
     """Return the script that defines `vegaEmbed`, safe to stand inside a `<script>` element."""
-    import vl_convert
-
-    path = cache_folder() / f"vega-{vl_convert.__version__}-{VEGA_LITE}.js"
+    path = cache_folder() / f"vega-{metadata.version('vl-convert-python')}-{VEGA_LITE}.js"
     cached = _read(path)
     if cached is not None:
         return cached
-    script = vl_convert.javascript_bundle(vl_version=VEGA_LITE)
+    import vl_convert
+
+    # The stub wants a snippet of the bundle's own; it is optional.
+    make: Callable[..., str] = vl_convert.javascript_bundle
+    script = make(vl_version=VEGA_LITE)
     # Inside a string, <\/ is the same as </ ; outside of one neither sequence occurs.
     script = script.replace("</script", "<\\/script").replace("<!--", "<\\!--")
     _write(path, script)

@@ -9,14 +9,14 @@ Colour never stands alone: `series` adds dashes or shapes.
 import json
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import altair as alt
 
 C = TypeVar("C", alt.X, alt.Y)
 
 PALETTE = (
-    "#5f82ee", "#f25c05", "#04a862", "#814bac", "#a8470f", "#06a2bb", "#6e7075", "#4c45f8",
+    "#5f82ee", "#f25c05", "#04a862", "#8550b2", "#a8470f", "#06a2bb", "#6e7075", "#544df8",
 )  # fmt: skip
 """Categories, most different first."""
 DASHES: tuple[tuple[int, ...], ...] = (
@@ -24,7 +24,8 @@ DASHES: tuple[tuple[int, ...], ...] = (
 )  # fmt: skip
 """Line patterns, in the order of PALETTE."""
 SHAPES = (
-    "circle", "square", "triangle-up", "diamond", "cross", "triangle-down", "triangle-right", "triangle-left",
+    "circle", "square", "triangle-up", "diamond", "cross", "triangle-down",
+    "triangle-right", "triangle-left",
 )  # fmt: skip
 """Point shapes, in the order of PALETTE."""
 LIGHT_BACKGROUND, DARK_BACKGROUND = "#ffffff", "#15181d"
@@ -41,13 +42,14 @@ PARTS = {
 }
 """Parts of a step as charts name them; each keeps its colour (its place in PALETTE) everywhere."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"
+_PREFIXED = {"s": "s", "B": "B", "byte": "B", "FLOP": "FLOP", "W": "W", "J": "J", "Hz": "Hz"}
 _UNIT_WORDS = {
     "B": "bytes",
     "byte": "bytes",
     "B/s": "bytes/s",
     "byte/s": "bytes/s",
-    "USD/h": "USD per hour",
-    "USD/Mtok": "USD per million tokens",
+    "USD/h": "$ per hour",
+    "USD/Mtok": "$ per million tokens",
     "token/s": "tokens/s",
     "J/token": "joules per token",
 }
@@ -67,15 +69,19 @@ def config() -> dict[str, Any]:
         "bar": {"cornerRadiusEnd": 2},
         "rule": {"color": "currentColor", "opacity": 0.55},
         "text": {"color": "currentColor", "fill": "currentColor", "fontSize": 12},
-        "title": _ink(anchor="start", fontSize=13, fontWeight=600, offset=26, subtitleColor="currentColor"),
+        "title": {"color": "currentColor", "subtitleColor": "currentColor", "anchor": "start",
+                  "fontSize": 13, "fontWeight": 600, "offset": 26},
         "header": {"labelColor": "currentColor", "titleColor": "currentColor", "labelFontSize": 12,
                    "labelFontWeight": 600, "labelAnchor": "start", "labelPadding": 34},
+        "facet": {"spacing": 44},
         "axis": _AXIS,
         # A horizontal title above the axis is read without turning one's head, and saves width.
-        "axisY": {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "end", "titleX": -38, "titleY": -14,
+        "axisY": {"titleAngle": 0, "titleAlign": "left", "titleAnchor": "end",
+                  "titleX": -38, "titleY": -14,
                   "titleBaseline": "bottom", "domain": False, "ticks": False, "labelPadding": 6},
-        "axisX": {"grid": False, "titlePadding": 10, "titleAnchor": "end", "labelFlush": True},
+        "axisX": {"grid": False, "titlePadding": 10, "titleAnchor": "end"},
         "legend": _LEGEND,
+        "selection": {"interval": {"mark": _BRUSH}},
         "range": {
             "category": list(PALETTE),
             "symbol": list(SHAPES),
@@ -86,18 +92,13 @@ def config() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _ink(**more: Any) -> dict[str, Any]:
-    return {"color": "currentColor", **more}
-
-
-_GRID = 0.15
 _AXIS: dict[str, Any] = {
     "labelColor": "currentColor",
     "titleColor": "currentColor",
     "domainColor": "currentColor",
     "tickColor": "currentColor",
     "gridColor": "currentColor",
-    "gridOpacity": _GRID,
+    "gridOpacity": 0.15,
     "domainOpacity": 0.5,
     "tickOpacity": 0.5,
     "labelOpacity": 0.85,
@@ -108,6 +109,12 @@ _AXIS: dict[str, Any] = {
     "labelSeparation": 6,
     "labelBound": False,
     "labelFlush": False,
+}
+_BRUSH = {
+    "fill": "currentColor",
+    "fillOpacity": 0.1,
+    "stroke": "currentColor",
+    "strokeOpacity": 0.5,
 }
 _LEGEND: dict[str, Any] = {
     "orient": "top",
@@ -139,25 +146,34 @@ def label_expression(value: str, unit: str, digits: int = 3) -> str:
     `value` is itself an expression (`datum.value` on an axis). Mirrors format.quantity.
     """
     head, _, rest = ("" if unit == "1" else unit).partition("/")
-    prefixed = {"s": "s", "B": "B", "byte": "B", "FLOP": "FLOP", "W": "W", "J": "J", "Hz": "Hz"}
     tail = json.dumps("/" + rest if rest else "")
-    if head in prefixed:
+    if head in _PREFIXED:
         # d3 writes 10m for 0.01: put a space before the prefix and the unit after it.
         text = f"format({value}, '.{digits}~s')"
-        return f"replace({text}, regexp('(\\\\D?)$'), ' $1{prefixed[head]}') + {tail}"
+        return f"replace({text}, regexp('(\\\\D?)$'), ' $1{_PREFIXED[head]}') + {tail}"
     short = f"replace(format({value}, '.{digits}~s'), 'G', 'B')"  # 1B: a billion, not a giga
     if head == "USD":
         cents = f"format({value}, abs({value}) >= 0.1 ? ',.2f' : '.2~r')"
         whole = f"{value} === floor({value}) || abs({value}) >= 1000"
-        return f"'$' + (abs({value}) >= 1e6 ? {short} : {whole} ? format({value}, ',.0f') : {cents})"
+        return (
+            f"'$' + (abs({value}) >= 1e6 ? {short} : {whole} ? format({value}, ',.0f') : {cents})"
+        )
     long = f"format({value}, abs({value}) >= 1000 ? ',.0f' : '.{digits}~r')"
     return f"(abs({value}) >= 1e5 ? {short} : {long})"
+
+
+def _unwritten(unit: str) -> str:
+    """Return what label_expression leaves to the title of an axis: `/Mtok`, ` token/s`."""
+    head, slash, rest = ("" if unit == "1" else unit).partition("/")
+    if head == "USD":
+        return slash + rest
+    return "" if head in _PREFIXED or not head else f" {unit}"
 
 
 def axis_title(title: str, unit: str = "", log: bool = False) -> str:
     """Return an axis title that names the unit in words and says when the scale is logarithmic."""
     words = _UNIT_WORDS.get(unit, "" if unit == "1" else unit)
-    notes = ", ".join(part for part in (words, "log scale" if log else "") if part)
+    notes = ", ".join(part for part in (words, "log" if log else "") if part)
     return f"{title} ({notes})" if notes else title
 
 
@@ -181,10 +197,10 @@ def axis(
     text = label_expression("datum.value", unit)
     ticks: dict[str, Any] = {"values": list(values)} if values else {"tickCount": 5}
     # On a log scale Vega leaves the label of a tick empty where labels would be too dense: those
-    # ticks get no grid line either.
+    # ticks get no grid line either (1 is relative to the opacity in _AXIS).
     if log and not values:
         text = f"datum.label === '' ? '' : {text}"
-        ticks["gridOpacity"] = alt.condition("datum.label === ''", alt.value(0), alt.value(_GRID))
+        ticks["gridOpacity"] = alt.condition("datum.label === ''", alt.value(0), alt.value(1))
     scale: dict[str, Any] = {"type": "log"} if log else {"zero": zero}
     if domain:
         scale |= {"domain": list(domain), "nice": False}
@@ -198,35 +214,46 @@ def axis(
     )
 
 
-def ramp(name: str, title: str, unit: str = "", *, log: bool = False, scheme: str = "viridis") -> alt.Color:
+def ramp(
+    name: str, title: str, unit: str = "", *, log: bool = False, scheme: Any = "viridis"
+) -> alt.Color:
     """Return the encoding of a quantity as a colour ramp with a labelled legend."""
     return alt.Color(
         field=field(name),
         type="quantitative",
         title=axis_title(title, unit, log),
         scale=alt.Scale(type="log", scheme=scheme) if log else alt.Scale(scheme=scheme, zero=False),
-        legend=alt.Legend(labelExpr=label_expression("datum.value", unit), tickCount=4),
+        legend=alt.Legend(labelExpr=label_expression("datum.value", unit), labelSeparation=14),
     )
 
 
 def series(
-    name: str, title: str, order: Sequence[str], *, dash: bool = True, shape: bool = False
+    name: str, title: str, order: Sequence[str], *, by: Literal["dash", "shape", "colour"] = "dash"
 ) -> dict[str, Any]:
-    """Return the encodings that tell series apart: colour, and with it dashes and/or shapes.
+    """Return the encodings that tell series apart: colour, and with it dashes (lines) or shapes.
 
     `order` lists all names of the column `name`; the n-th gets the n-th colour, dash and shape, in
-    every chart that is given the same order. Use as `chart.encode(**series(...))`. More than eight
-    series start over: facet or filter before that.
+    every chart that is given the same order. `by="shape"` suits points and lines with points,
+    `by="colour"` areas and bars, which are told apart by their place. More than eight series start
+    over: facet or filter before that. Use as `chart.encode(**series(...))`.
     """
-    common: dict[str, Any] = {"field": field(name), "type": "nominal", "title": title, "sort": list(order)}
-    # Lines without points need a stretch in the legend that is long enough to show their dashes.
-    legend = alt.Legend(symbolType="stroke", symbolSize=600) if dash and not shape else alt.Legend()
-    channels: dict[str, Any] = {"color": alt.Color(scale=_cycle(order, PALETTE), legend=legend, **common)}
-    if dash:
-        kept = None if shape else legend  # dashes around a point's shape would only fray it
-        channels["strokeDash"] = alt.StrokeDash(scale=_cycle(order, DASHES), legend=kept, **common)
-    if shape:
-        channels["shape"] = alt.Shape(scale=_cycle(order, SHAPES), **common)
+    common: dict[str, Any] = {
+        "field": field(name),
+        "type": "nominal",
+        "title": title,
+        "sort": list(order),
+    }
+    # A line needs a stretch in the legend that is long enough to show its dashes.
+    legend = alt.Legend(symbolType="stroke", symbolSize=450) if by == "dash" else alt.Legend()
+    channels: dict[str, Any] = {
+        "color": alt.Color(scale=_cycle(order, PALETTE), legend=legend, **common)
+    }
+    if by == "dash":
+        channels["strokeDash"] = alt.StrokeDash(
+            scale=_cycle(order, DASHES), legend=legend, **common
+        )
+    if by == "shape":
+        channels["shape"] = alt.Shape(scale=_cycle(order, SHAPES), legend=legend, **common)
     return channels
 
 
@@ -236,7 +263,7 @@ def _cycle(order: Sequence[str], values: Sequence[Any]) -> alt.Scale:
 
 def parts(name: str = "part", title: str = "Part of the step") -> dict[str, Any]:
     """Return the colour encoding of a column that holds the values of PARTS."""
-    return series(name, title, tuple(PARTS.values()), dash=False)
+    return series(name, title, tuple(PARTS.values()), by="colour")
 
 
 def stacked(chart: alt.Chart, name: str, order: Sequence[str]) -> alt.Chart:
@@ -255,13 +282,13 @@ class Tip(NamedTuple):
 
 def tooltips(chart: alt.Chart, *tips: Tip | tuple[Any, ...]) -> alt.Chart:
     """Give a chart tooltips whose numbers are written like those of the text (1.3 ms, $0.21)."""
-    lines, channels = [Tip(*tip) for tip in tips], []
+    lines, channels = [Tip._make((*tip, "")[:3]) for tip in tips], []
     for line in lines:
         source, text = f"datum[{json.dumps(line.name)}]", f"tip {line.name}"
         if line.unit is None:
             channels.append(alt.Tooltip(field=field(line.name), type="nominal", title=line.title))
             continue
-        written = label_expression(source, line.unit)
+        written = f"{label_expression(source, line.unit)} + {json.dumps(_unwritten(line.unit))}"
         chart = chart.transform_calculate(**{text: f"isValid({source}) ? {written} : '–'"})
         channels.append(alt.Tooltip(field=field(text), type="nominal", title=line.title))
     return chart.encode(tooltip=channels)

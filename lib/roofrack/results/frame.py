@@ -4,15 +4,9 @@ import numpy as np
 import polars as pl
 
 from roofrack.conversion import Axis, Study
-from roofrack.cost.layout import REASONS
+from roofrack.cost.layout import reasons
 from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS, RESULTS
 from roofrack.grid import Block
-
-
-def reasons(mask: int) -> str | None:
-    """Return in words why a plan cannot run; None for a plan that can."""
-    named = [reason for bit, reason in enumerate(REASONS) if mask >> bit & 1]
-    return "; ".join(named) or None
 
 
 def frame(study: Study, block: Block) -> pl.DataFrame:
@@ -33,12 +27,12 @@ def frame(study: Study, block: Block) -> pl.DataFrame:
     )
     results = [_result(name, block.columns) for name in COLUMNS if _is_result(name)]
     swept = set(table.columns)
-    table = table.with_columns([s for s in results if s.name not in swept], valid, _why(mask))
+    table = table.with_columns(*(s for s in results if s.name not in swept), valid, _why(mask))
     if not valid.all():
         blank = [n for n in RESULTS if n not in KEPT_WHEN_INVALID and n not in swept]
         table = table.with_columns(pl.when(valid).then(pl.col(n)).alias(n) for n in blank)
     order = [*table.columns[:3], *(a.column for a in study.axes), *COLUMNS]
-    return table.select(dict.fromkeys(order))
+    return table.select(list(dict.fromkeys(order)))
 
 
 def _is_result(name: str) -> bool:

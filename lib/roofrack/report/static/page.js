@@ -35,7 +35,7 @@
   // Room for the title of an axis.
   function panelWidth(spec, width) {
     const across = "facet" in spec ? spec.columns || 1 : "hconcat" in spec ? spec.hconcat.length : 1;
-    return Math.max(120, (width - SPACING * (across - 1)) / across - 12);
+    return Math.max(120, (width - SPACING * (across - 1)) / across - (group(spec) ? 60 : 14));
   }
 
   const isContainer = (spec) => spec.width === "container";
@@ -59,11 +59,18 @@
 
   async function embed(box, spec, width) {
     if (views.has(box)) views.get(box).finalize();
+    const several = group(spec) || "facet" in spec;
+    const titles = { titleLimit: panelWidth(spec, width) };
+    const legend = {
+      columns: legendColumns(spec, width),
+      gradientLength: Math.min(data.config.legend.gradientLength, Math.max(120, width - 130)),
+      ...(several ? { offset: 12 } : {}), // a group's axis titles already lie within its bounds
+    };
     const config = {
       ...data.config,
-      legend: { ...data.config.legend, columns: legendColumns(spec, width), ...(group(spec) || "facet" in spec ? { offset: 12 } : {}) },
-      axisY: { ...data.config.axisY, titleLimit: panelWidth(spec, width) },
-      axisX: { ...data.config.axisX, titleLimit: panelWidth(spec, width) },
+      legend: { ...data.config.legend, ...legend },
+      axisX: { ...data.config.axisX, ...titles },
+      axisY: { ...data.config.axisY, ...titles },
     };
     const options = {
       config, renderer: "svg", actions: false, ast: true, defaultStyle: false,
