@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,10 @@ from roofrack import config
 from roofrack.conversion import to_study
 from roofrack.cost import estimate as _estimate
 from roofrack.cost import pytrees as _pytrees  # noqa: F401  (registers the nouns)
+from roofrack.grid import points, stream
+from roofrack.nouns import Scenario
 from roofrack.results import store
 from roofrack.results.frame import frame
-from roofrack.nouns import Scenario
-from roofrack.grid import points, stream
 
 _compiled = jax.jit(_estimate)
 
@@ -52,7 +51,9 @@ def _as_float(leaf: Any) -> Any:
 
 
 def sweep(*overrides: str, config_dir: str | Path | None = None) -> pl.LazyFrame:
-    """Return the rows of a sweep: groups and values crossed as on the command line, nothing written.
+    """Return the rows of a sweep: groups and values crossed as on the command line.
+
+    Nothing is written.
 
     >>> sweep("hardware=h100_sxm,b200", "batch=1,8,64").collect().shape[0]
     6

@@ -32,7 +32,7 @@ class Kernels:
 
 @dataclass(frozen=True)
 class Link:
-    """What a collective reaches of one kind of link: t = launch_s + bytes/(bandwidth*efficiency)."""
+    """What a collective reaches of a kind of link: t = launch_s + bytes/(bandwidth*efficiency)."""
 
     efficiency: float = share("reachable share of the link bandwidth")
     launch_s: float = amount("fixed time of one collective", "s")
@@ -48,8 +48,13 @@ class Calibration:
     layer_s: float = amount("small kernels of one layer", "s")
     step_s: float = amount("fixed time of one pass", "s")
     comm_overlap: float = declare(
-        Leaf("share of the shorter of compute and communication hidden (overlap=smooth)", "", None,
-             at_least=0.0, at_most=1.0)
+        Leaf(
+            "share of the shorter of compute and communication hidden (overlap=smooth)",
+            "",
+            None,
+            at_least=0.0,
+            at_most=1.0,
+        )
     )
     hbm_usable: float = share("share of the memory that weights, cache and activations may fill")
     quantize: float = flag("whole sequences per chip, tiles and collective steps are rounded up")

@@ -121,9 +121,9 @@ def _point(flags: argparse.Namespace) -> int:
     containers = _checked(config.jobs(flags.overrides, flags.config_dir, study=False), flags)
     form = _one_of("format", containers[0]["format"], FORMATS)
 
-    from roofrack import api
+    from roofrack.point import point
 
-    answers = [api.point(container) for container in containers]
+    answers = [point(container) for container in containers]
     rows = [row for answer in answers for row in (answer if isinstance(answer, list) else [answer])]
     several = len(answers) > 1 or isinstance(answers[0], list)
     if form == "json":
@@ -204,13 +204,14 @@ def _show(flags: argparse.Namespace) -> int:
     from roofrack import config
 
     jobs = config.jobs(flags.overrides, flags.config_dir, study=False)
-    if flags.cfg:
-        for job in config.covering(jobs):
-            config.compose(job, flags.config_dir)
     for number, job in enumerate(jobs if flags.cfg else jobs[:1]):
         if number:
             print("---")
-        _hydra([*flags.show, *_searching(flags)], job)
+        tree = config.compose(job, flags.config_dir) if flags.cfg else {}
+        if flags.cfg == "job" and flags.resolve:  # Hydra's own cannot resolve to a list
+            print(config.as_yaml(tree, flags.package), end="")
+        else:
+            _hydra([*flags.show, *_searching(flags)], job)
     return ANSWERED
 
 

@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from roofrack.errors import InputError, nearest
 from roofrack.fields import REQUIRED, Leaf, leaf_of
 from roofrack.hardware import Level
-from roofrack.plan import Plan
 from roofrack.nouns import Scenario
+from roofrack.plan import Plan
 from roofrack.schema import GROUPS, NOTES, SECTIONS
 from roofrack.tables import OVERLAPS, PHASES
 
@@ -27,7 +27,7 @@ ALIASES = {
     "racks": "parallelism.racks",
     "sparsity": "model.sparsity",
 }
-"""Axes people think in, and the leaf that each writes. `sparsity` is experts / experts_per_token."""
+"""Axes people think in, and the leaf each writes; `sparsity` is experts / experts_per_token."""
 
 SPARSITY = Leaf("experts per expert visited", "", 1.0, at_least=1.0)
 DEPTH = 4
@@ -75,7 +75,10 @@ class Study:
             per_token = leaves["model.experts_per_token"]
             leaves["model.experts"] = leaves.pop("model.sparsity") * per_token
         return Scenario(
-            **{_noun_name(section): self._noun(noun, section, leaves) for section, noun in SECTIONS.items()},
+            **{
+                _noun_name(section): self._noun(noun, section, leaves)
+                for section, noun in SECTIONS.items()
+            },
             overlap=self.overlap,
         )
 
@@ -142,7 +145,9 @@ def to_study(config: Mapping[str, Any]) -> Study:
 def _section(config: Mapping[str, Any], section: str) -> Mapping[str, Any]:
     value = config.get(section)
     if not isinstance(value, Mapping):
-        raise InputError(f"{section}={value}: expected a group of keys, as a file in conf/{section} gives")
+        raise InputError(
+            f"{section}={value}: expected a group of keys, as a file in conf/{section} gives"
+        )
     return value
 
 
@@ -152,7 +157,9 @@ def _walk(noun: Any, path: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, 
     known = [name for name in fields if not (noun is Plan and name == "racks")]
     for key in tree:
         if key not in known and not (path in GROUPS and key in NOTES):
-            raise InputError(f"{path}.{key}: no such key; {path} has {', '.join(known)}.{nearest(key, known)}")
+            raise InputError(
+                f"{path}.{key}: no such key; {path} has {', '.join(known)}.{nearest(key, known)}"
+            )
     for name in known:
         field, where = fields[name], f"{path}.{name}"
         leaf = leaf_of(field)
@@ -254,9 +261,13 @@ def _alias_leaf(alias: str) -> Leaf:
 def _static(tree: Mapping[str, Any], key: str, where: str, choices: tuple[str, ...]) -> str:
     value = tree.get(key)
     if isinstance(value, list):
-        raise InputError(f"{where}={value}: one value per job; sweep it as {where}={','.join(map(str, value))}")
+        raise InputError(
+            f"{where}={value}: one value per job; sweep it as {where}={','.join(map(str, value))}"
+        )
     if value not in choices:
-        raise InputError(f"{where}={value}: allowed is one of {', '.join(choices)}.{nearest(value, choices)}")
+        raise InputError(
+            f"{where}={value}: allowed is one of {', '.join(choices)}.{nearest(value, choices)}"
+        )
     return str(value)
 
 
@@ -275,6 +286,8 @@ def _check_sparsity(
     if config.get("sparsity") is None:
         return
     if leaves["model.experts_per_token"] == 0:
-        raise InputError(f"sparsity={config['sparsity']}: {config['model'].get('name')} has no experts")
+        raise InputError(
+            f"sparsity={config['sparsity']}: {config['model'].get('name')} has no experts"
+        )
     if "model.experts" in found:
         raise InputError("sparsity and model.experts: both set the number of experts; give one")

@@ -9,7 +9,7 @@ class InputError(ValueError):
 
 
 class InfeasibleError(InputError):
-    """Raised at a single point whose plan cannot run; in sweeps the same is a row with `valid` false."""
+    """Raised at a single point whose plan cannot run; in a sweep that is a row, `valid` false."""
 
 
 def nearest(name: object, choices: Iterable[str]) -> str:

@@ -14,7 +14,7 @@ REQUIRED = "???"
 
 @dataclass(frozen=True)
 class Leaf:
-    """What one leaf accepts. `choices` makes it a name; `flag` a truth value; else it is a number."""
+    """What one leaf accepts: a name (`choices`), a truth value (`flag`), or else a number."""
 
     doc: str
     unit: str = ""

@@ -91,7 +91,9 @@ def count(m: Model) -> Counts:
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
     compressed = choose(m.q_lora > 0, 1.0, 0.0)
     qk_dim = m.qk_nope_dim + m.qk_rope_dim
-    query = compressed * m.q_lora * m.heads * qk_dim + (1 - compressed) * m.d_model * m.heads * qk_dim
+    query = (
+        compressed * m.q_lora * m.heads * qk_dim + (1 - compressed) * m.d_model * m.heads * qk_dim
+    )
     latent = mla * m.d_model * (m.q_lora + m.kv_lora + m.qk_rope_dim)
     expand = m.kv_lora * m.heads * (m.qk_nope_dim + m.v_head_dim)
     mla_heads = query + expand + m.heads * m.v_head_dim * m.d_model
@@ -113,7 +115,9 @@ def count(m: Model) -> Counts:
         + dense_layers * dense_ffn
         + m.moe_layers * (shared + router)
     )
-    counted_total = layers_always + m.moe_layers * m.experts * expert + (2 - m.tied_embeddings) * matrix
+    counted_total = (
+        layers_always + m.moe_layers * m.experts * expert + (2 - m.tied_embeddings) * matrix
+    )
     counted_active = layers_always + m.moe_layers * m.experts_per_token * expert + matrix
     return Counts(
         attention_latent=latent,

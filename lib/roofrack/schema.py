@@ -8,8 +8,8 @@ from roofrack.economics import Economics
 from roofrack.fields import REQUIRED, leaf_of
 from roofrack.hardware import Hardware
 from roofrack.model import Model
-from roofrack.plan import Plan
 from roofrack.nouns import Cost
+from roofrack.plan import Plan
 from roofrack.workload import Workload
 
 GROUPS: dict[str, type] = {
@@ -33,7 +33,11 @@ def defaults(group: str) -> dict[str, Any]:
     """Return every key of a section with its default, `???` where a file has to give the value."""
     tree: dict[str, Any] = {}
     if group in GROUPS:
-        tree = {"name": REQUIRED if group in ("hardware", "model") else None, "sources": {}, "assumed": {}}
+        tree = {
+            "name": REQUIRED if group in ("hardware", "model") else None,
+            "sources": {},
+            "assumed": {},
+        }
     return tree | _tree(SECTIONS[group])
 
 

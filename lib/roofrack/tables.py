@@ -14,7 +14,7 @@ OVERLAPS = ("smooth", "ideal", "matmul", "none")
 
 
 class Dtype(NamedTuple):
-    """One number format: storage in bytes per element, block scales included, and its maths units."""
+    """One number format: bytes per element, block scales included, and the units that compute."""
 
     bytes: float
     math: str
@@ -29,7 +29,7 @@ DTYPES = {
     "bf16": Dtype(2.0, "bf16"),
     "fp16": Dtype(2.0, "fp16"),
     "fp8": Dtype(1.0, "fp8"),
-    # an fp32 scale for each 128 elements: the activations of the DeepSeek-V3 recipe, arXiv:2412.19437
+    # an fp32 scale for each 128 elements: activations in the DeepSeek-V3 recipe, arXiv:2412.19437
     "fp8_block": Dtype(1.0 + 4.0 / 128.0, "fp8"),
     # OCP Microscaling (MX) 1.0: one 8-bit scale for each 32 elements
     "mxfp8": Dtype(8.25 / 8.0, "fp8"),
@@ -44,7 +44,7 @@ DTYPES = {
 
 
 class Topology(NamedTuple):
-    """How the chips of one fabric level are wired: torus axes (0 = switched), or every pair a link."""
+    """How the chips of a level are wired: torus axes (0 = switched), or a link for every pair."""
 
     axes: float
     full_mesh: float

@@ -18,18 +18,16 @@ from roofrack.errors import InputError
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType:
     """A stand-in for `roofrack.api` and the table it is shown as, in an empty current folder."""
     module = types.ModuleType("roofrack.api")
-    module.__dict__.update(point=_point, run_job=_run_job, finish=_finish, rebuild=_rebuild)
+    module.__dict__.update(run_job=_run_job, finish=_finish, rebuild=_rebuild)
+    point = types.ModuleType("roofrack.point")
+    point.__dict__.update(point=_point)
     show = types.ModuleType("roofrack.results.show")
     show.__dict__.update(text=lambda answer: f"table of {answer}")
-    for name, stub in {"roofrack.api": module, "roofrack.results.show": show}.items():
-        parent, _, last = name.rpartition(".")
-        monkeypatch.setitem(sys.modules, name, stub)
-        monkeypatch.setattr(
-            sys.modules[parent] if parent in sys.modules else __import__(parent, fromlist=["_"]),
-            last,
-            stub,
-            raising=False,
-        )
+    import roofrack.results
+
+    for parent, stub in ((roofrack, module), (roofrack, point), (roofrack.results, show)):
+        monkeypatch.setitem(sys.modules, stub.__name__, stub)
+        monkeypatch.setattr(parent, stub.__name__.rpartition(".")[2], stub, raising=False)
     monkeypatch.chdir(tmp_path)
     return module
 

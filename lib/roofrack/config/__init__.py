@@ -8,6 +8,7 @@ from roofrack.config.complaints import explain
 from roofrack.config.composition import (
     PRIMARY,
     VERSION_BASE,
+    as_yaml,
     compose,
     conf_dir,
     covering,
@@ -23,6 +24,7 @@ __all__ = [
     "PRIMARY",
     "STATIC",
     "VERSION_BASE",
+    "as_yaml",
     "compose",
     "conf_dir",
     "covering",

@@ -13,6 +13,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import yaml
 from hydra import version
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
@@ -174,6 +175,18 @@ def resolved(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     checks.check(tree, choices)
     tree["choices"] = {group: choices.get(group) for group in schema.GROUPS}
     return tree
+
+
+def as_yaml(tree: dict[str, Any], key: str | None = None) -> str:
+    """Write a composed configuration, or the part of it below a key, as YAML."""
+    part: Any = {name: value for name, value in tree.items() if name != "choices"}
+    for name in key.split(".") if key else ():
+        if not isinstance(part, dict) or name not in part:
+            raise InputError(
+                f"--package {key}: no such key.{nearest(str(key), checks.keys_of(tree))}"
+            )
+        part = part[name]
+    return yaml.safe_dump(part, sort_keys=False, allow_unicode=True)
 
 
 def _is_plain(override: Override, options: Options) -> bool:

@@ -69,9 +69,7 @@ def cache_length(tokens: Number, window: Number) -> Number:
     return choose(window > 0, least(tokens, window), tokens)
 
 
-def core(
-    s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass, windowed: bool
-) -> Work:
+def core(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass, windowed: bool) -> Work:
     """Return the work of the attention core of all full (or all windowed) layers.
 
     FLOP: `4 heads head_dim` per pair of tokens; MLA absorbed in decode, expanded in prefill, where

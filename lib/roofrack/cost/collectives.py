@@ -92,7 +92,10 @@ def _usable(level: Level, members: Number, axes: Number) -> Number:
 
 
 def _steps(wire: Wire) -> Number:
-    """Return hops in sequence: the fewer of g-1 (ring) and log2 g (halving), half a ring per axis on a torus."""
+    """Return hops in sequence: the fewer of g-1 (ring) and log2 g (halving).
+
+    On a torus rings run both ways: half a ring per axis.
+    """
     log = log2(most(wire.members, 1.0))
     halving = round_up(log - choose(wire.quantize > 0, 1e-4, 0.0), wire.quantize)
     axes = most(wire.torus_axes, 1.0)
@@ -168,7 +171,9 @@ def route(
     return Routing(copies, touched, divide(out, out + copies[0]))
 
 
-def all_to_all(laid: list[Wire], routing: Routing, token_bytes: Number, tokens: Number) -> list[Number]:
+def all_to_all(
+    laid: list[Wire], routing: Routing, token_bytes: Number, tokens: Number
+) -> list[Number]:
     """Return seconds by level of sending each of a chip's `tokens` to its experts' chips.
 
     Levels run at once: the exchange takes the longest of them. On a torus every copy travels

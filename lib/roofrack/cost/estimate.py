@@ -177,7 +177,19 @@ def serve_spell(
 
 def _single(step: Number, lower: Number, upper: Number, f: Forward) -> Spell:
     return Spell(
-        step, lower, upper, f.parts, f.blocks, f.read_bytes, NONE, NONE, NONE, NONE, NONE, NONE, NONE
+        step,
+        lower,
+        upper,
+        f.parts,
+        f.blocks,
+        f.read_bytes,
+        NONE,
+        NONE,
+        NONE,
+        NONE,
+        NONE,
+        NONE,
+        NONE,
     )
 
 
@@ -266,7 +278,9 @@ def structure(
     m, cal = s.model, s.calibration
     tokens = mine.stage_tokens / plan.expert_copies
     gemm = cal.kernel.gemm
-    ridge = divide(mine.peak * gemm.compute_efficiency, s.hardware.hbm_bytes_per_s * gemm.hbm_efficiency)
+    ridge = divide(
+        mine.peak * gemm.compute_efficiency, s.hardware.hbm_bytes_per_s * gemm.hbm_efficiency
+    )
     dense = ridge * bytes_of(s.workload.dtype.weights) / 2.0
     copies_of_attention = plan.attention_ranks
     return {

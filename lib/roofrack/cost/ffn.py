@@ -1,4 +1,4 @@
-"""Blocks that are matmuls with weights on every token: dense FFN, shared experts, head, and the rest."""
+"""Blocks whose weights meet every token: dense FFN, shared experts, router, head, residual."""
 
 from roofrack.arithmetic import Number, choose
 from roofrack.cost.layout import Layout
@@ -9,11 +9,13 @@ from roofrack.nouns import Scenario
 
 RESIDUAL_ELEMENTS = 12.0
 """Elements moved per token, layer and unit of d_model by norms, residual adds and rotary embedding:
-a norm reads 1 and writes 1, an add reads 2 and writes 1, twice a layer, rounded up for the casts and
-quantisation between them. An estimate; it matched served models in a calibration study."""
+a norm reads 1 and writes 1, an add reads 2 and writes 1, twice a layer, rounded up for the casts
+and quantisation between them. An estimate; it matched served models in a calibration study."""
 
 
-def _gemm(s: Scenario, mine: Share, params: Number, rows: Number, io: Number, calls: Number) -> Work:
+def _gemm(
+    s: Scenario, mine: Share, params: Number, rows: Number, io: Number, calls: Number
+) -> Work:
     """Return matmuls of `rows` tokens with `params` parameters held on the chip."""
     gemm = s.calibration.kernel.gemm
     return Work(

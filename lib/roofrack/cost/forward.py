@@ -28,7 +28,7 @@ BLOCKS = (
 
 
 class Parts(NamedTuple):
-    """Seconds of a pass by resource, nothing hidden behind anything: they sum to the upper bound."""
+    """Seconds of a pass by resource, nothing hidden: they sum to the upper bound."""
 
     compute: Number
     weights: Number
@@ -141,8 +141,7 @@ def tensor_parallel(
     attention_calls = (m.layers + m.moe_layers * shared) * plan.imbalance
     ffn_calls = (counts.dense_layers + m.moe_layers * (1.0 - exchanged)) * plan.imbalance
     return [
-        attention_calls * a + ffn_calls * f
-        for a, f in zip(after_attention, after_ffn, strict=True)
+        attention_calls * a + ffn_calls * f for a, f in zip(after_attention, after_ffn, strict=True)
     ]
 
 

@@ -32,7 +32,7 @@ def memory(
 
 
 def held_params(s: Scenario, counts: Counts, plan: Layout) -> Number:
-    """Return parameters on one chip of the fullest stage: 1/P of the layers, never 1/P of the cache."""
+    """Return parameters on one chip of the fullest stage, which has 1/P of the layers."""
     m = s.model
     per_stage = plan.imbalance / plan.pp
     layers = (
@@ -48,9 +48,7 @@ def held_params(s: Scenario, counts: Counts, plan: Layout) -> Number:
     return (layers + whole) * per_stage + matrices * counts.head / plan.tp
 
 
-def cache_bytes(
-    s: Scenario, counts: Counts, plan: Layout, mine: Share, tokens: Number
-) -> Number:
+def cache_bytes(s: Scenario, counts: Counts, plan: Layout, mine: Share, tokens: Number) -> Number:
     """Return KV cache on one chip: every sequence in flight, the layers of its stage."""
     m = s.model
     per_layer = mine.attention_sequences * kv_bytes_per_layer(s, counts) / plan.kv_shards

@@ -15,8 +15,9 @@ from roofrack.nouns import Scenario
 
 
 def distinct_experts(experts: Number, per_token: Number, tokens: Number) -> Number:
-    """Return how many experts of a layer `tokens` tokens visit: E (1 - (1 - k/E)^t), uniform routing.
+    """Return how many experts of a layer `tokens` tokens visit: E (1 - (1 - k/E)^t).
 
+    Routing is uniform.
     0 for a model without experts; E where every token visits all.
     """
     rate = divide(per_token, experts)

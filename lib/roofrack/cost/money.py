@@ -55,7 +55,8 @@ def fast_mode(price_ratio: Number, speed_ratio: Number) -> FastMode:
 def context_knee(params_active: Number, ridge: Number, kv_bytes_per_token: Number) -> Number:
     """Return the context where reading a sequence's cache takes as long as its matmuls.
 
-    S = 2 N_a W / (C kv), `ridge` = C/W in FLOP per byte; weight reads and the attention core left out.
+    S = 2 N_a W / (C kv), `ridge` = C/W in FLOP per byte; weight reads and the attention
+    core left out.
     """
     return divide(2.0 * params_active, ridge * kv_bytes_per_token)
 
@@ -65,7 +66,7 @@ def recompute_hold_s(
 ) -> Number:
     """Return how long a cache may be held in HBM before computing it again would have cost less.
 
-    Chip time to recompute a token, 2 N_a / C, over the share of a chip that holding it takes, kv / M.
+    Chip time to recompute a token, 2 N_a / C, over the share of a chip that holds it, kv / M.
     """
     return divide(2.0 * params_active / flops_per_s, kv_bytes_per_token / hbm_bytes)
 

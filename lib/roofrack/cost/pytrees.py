@@ -12,8 +12,8 @@ from roofrack.calibration import Calibration, Kernel, Kernels, Link
 from roofrack.economics import Economics
 from roofrack.hardware import FlopsPerS, Hardware, Level
 from roofrack.model import Model
-from roofrack.plan import Plan
 from roofrack.nouns import Cost, Scenario
+from roofrack.plan import Plan
 from roofrack.workload import Dtypes, Workload
 
 STATIC = {Workload: ("phase",), Scenario: ("overlap",)}

@@ -69,5 +69,5 @@ def round_up(x: Number, quantize: Number) -> Number:
 
 
 def padded(rows: Number, tile: Number, quantize: Number) -> Number:
-    """Return `rows` rounded up to whole tiles where `quantize` is set (tensor cores work in tiles)."""
+    """Return `rows` in whole tiles where `quantize` is set: matrix units work in tiles."""
     return choose(quantize > 0, tile * round_up(rows / tile, quantize), rows)

@@ -26,11 +26,11 @@ _compiled = jax.jit(estimate)
 class Block(NamedTuple):
     """Some consecutive points of a grid, in row-major order of its axes.
 
-    `index` (one array per axis) into the axis' values; `columns` of results, each of `points` long.
+    `places` (one array per axis) are positions in the axis' values; `columns` of results, each of `points` long.
     """
 
     first: int
-    index: tuple[np.ndarray, ...]
+    places: tuple[np.ndarray, ...]
     columns: dict[str, np.ndarray]
 
     def __len__(self) -> int:
@@ -65,6 +65,6 @@ def stream(study: Study, *, double: bool = False, block: int = BLOCK) -> Iterato
         wanted = min(size, total - first)
         yield Block(
             first=first,
-            index=tuple(i[:wanted] for i in index),
+            places=tuple(i[:wanted] for i in index),
             columns={n: np.broadcast_to(c, (size,))[:wanted] for n, c in columns.items()},
         )

@@ -56,8 +56,12 @@ def static_spec(chart: Any) -> dict[str, Any]:
     else:
         _set_panel_width(spec)
     theme = {**config(), "font": _FONT, "background": "white"}
-    if not is_single(spec):
-        theme["legend"] = {**theme["legend"], "offset": 12}  # as page.js does
+    # As page.js does; a fixed width holds four entries of a legend.
+    theme["legend"] = {
+        **theme["legend"],
+        "columns": 4,
+        **({} if is_single(spec) else {"offset": 12}),
+    }
     text = json.dumps({**spec, "config": theme})
     return json.loads(text.replace('"currentColor"', f'"{_INK}"'))
 

@@ -5,8 +5,8 @@ import polars as pl
 
 from roofrack.conversion import Axis, Study
 from roofrack.cost.layout import reasons
-from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS, RESULTS
 from roofrack.grid import Block
+from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS, RESULTS
 
 
 def frame(study: Study, block: Block) -> pl.DataFrame:
@@ -23,7 +23,7 @@ def frame(study: Study, block: Block) -> pl.DataFrame:
     ]
     table = pl.DataFrame(
         [s.new_from_index(0, len(block)) for s in series]
-        + [_axis_column(axis, i) for axis, i in zip(study.axes, block.index, strict=True)]
+        + [_axis_column(axis, i) for axis, i in zip(study.axes, block.places, strict=True)]
     )
     results = [_result(name, block.columns) for name in COLUMNS if _is_result(name)]
     swept = set(table.columns)

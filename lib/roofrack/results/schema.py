@@ -1,4 +1,4 @@
-"""The columns of a result: name, unit, meaning. A contract: adding is welcome, renaming breaks users."""
+"""The columns of a result: name, unit, meaning. A contract: renaming one breaks users."""
 
 from typing import NamedTuple
 

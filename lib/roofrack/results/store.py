@@ -18,9 +18,9 @@ import polars as pl
 
 from roofrack.conversion import Study
 from roofrack.errors import InputError
+from roofrack.grid import points, stream
 from roofrack.results.frame import frame
 from roofrack.results.schema import COLUMNS, VERSION
-from roofrack.grid import points, stream
 
 SHARD = "points-{:05d}.parquet"
 SHARDS = "points-*.parquet"
@@ -30,7 +30,10 @@ _NOT_HASHED = ("format",)
 
 def versions() -> dict[str, str]:
     """Return the versions that results depend on."""
-    return {name: metadata.version(name) for name in ("roofrack", "jax", "numpy", "polars", "hydra-core")}
+    return {
+        name: metadata.version(name)
+        for name in ("roofrack", "jax", "numpy", "polars", "hydra-core")
+    }
 
 
 def config_hash(config: Mapping[str, Any]) -> str:
@@ -111,7 +114,14 @@ def jobs(folder: Path) -> list[Path]:
     found = [job for job in folder.iterdir() if job.is_dir() and any(job.glob(SHARDS))]
     if not found:
         raise InputError(f"{folder}: holds no {SHARDS}; give a folder that `roofrack sweep` wrote")
-    return sorted(found, key=lambda job: (not job.name.isdigit(), int(job.name) if job.name.isdigit() else 0, job.name))
+    return sorted(
+        found,
+        key=lambda job: (
+            not job.name.isdigit(),
+            int(job.name) if job.name.isdigit() else 0,
+            job.name,
+        ),
+    )
 
 
 def scan(folder: Path) -> pl.LazyFrame:
@@ -142,11 +152,17 @@ def check(job: Path) -> None:
         told = about(job)
         rows = sum(pl.scan_parquet(s).select(pl.len()).collect().item() for s in shards)
     except (pl.exceptions.PolarsError, OSError, ValueError) as error:
-        raise InputError(f"{job}: its Parquet files cannot be read ({_first_line(error)})") from error
+        raise InputError(
+            f"{job}: its Parquet files cannot be read ({_first_line(error)})"
+        ) from error
     if told.get("schema_version") != VERSION:
-        raise InputError(f"{job}: schema version {told.get('schema_version')}, this roofrack reads {VERSION}")
+        raise InputError(
+            f"{job}: schema version {told.get('schema_version')}, this roofrack reads {VERSION}"
+        )
     if rows != told["points"]:
-        raise InputError(f"{job}: {rows} of {told['points']} points: the run was interrupted; run it again")
+        raise InputError(
+            f"{job}: {rows} of {told['points']} points: the run was interrupted; run it again"
+        )
 
 
 def _first_line(error: Exception) -> str:

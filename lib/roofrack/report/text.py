@@ -1,0 +1,88 @@
+"""A point as text for people: what it costs, what binds, where the time and the memory go."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from roofrack.report.format import NOTHING, quantity
+from roofrack.results.schema import COLUMNS, INPUTS, PARTS
+
+Row = Mapping[str, Any]
+
+HEADLINE = (
+    "step_s", "step_lower_s", "step_upper_s", "ttft_s", "tpot_s", "tokens_per_s",
+    "tokens_per_s_per_chip", "tokens_per_s_per_user", "mfu", "mbu", "usd_per_mtok",
+    "usd_per_mtok_input", "usd_per_mtok_cached", "usd_per_mtok_output", "usd_per_hour",
+    "joule_per_token",
+)  # fmt: skip
+MEMORY = ("mem_weights_bytes", "mem_kv_bytes", "mem_activation_bytes", "mem_total_bytes")
+SHAPE = (
+    "params_total", "params_active", "kv_bytes_per_token", "sparsity", "critical_batch",
+    "experts_touched", "scale_out_fraction", "context_knee_tokens",
+)  # fmt: skip
+SHORT = (
+    "step_s", "tpot_s", "ttft_s", "tokens_per_s_per_chip", "usd_per_mtok", "bound", "fits",
+    "why_invalid",
+)  # fmt: skip
+_BAR = 28
+
+
+def text(rows: Row | Sequence[Row]) -> str:
+    """Return one point as a breakdown, several as a table with a line each."""
+    return _table(rows) if isinstance(rows, Sequence) else _breakdown(rows)
+
+
+def cell(name: str, value: Any) -> str:
+    """Write one value with the unit of its column; shares as percent."""
+    if value is None:
+        return NOTHING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str):
+        return value
+    if name in ("mfu", "mbu", "hfu", "scale_out_fraction"):
+        return f"{value:.1%}"
+    return quantity(value, COLUMNS[name].unit if name in COLUMNS else "")
+
+
+def _breakdown(row: Row) -> str:
+    swept = [k for k in row if k not in COLUMNS]
+    title = f"{row['model']} on {cell('chips', row['chips'])} of {row['hardware']}, {row['phase']}"
+    lines = [title + "".join(f", {k}={row[k]}" for k in swept), ""]
+    lines += _block(row, HEADLINE)
+    lines += ["", "where the time of a step goes (alone, before any overlap)"]
+    total = row["step_upper_s"]
+    for part in sorted(PARTS, key=lambda p: -row[f"t_{p}_s"]):
+        seconds = row[f"t_{part}_s"]
+        if seconds:
+            share = seconds / total
+            mark = "  <- binds" if part == row["bound"] else ""
+            bar = "#" * max(1, round(share * _BAR))
+            lines.append(f"  {part:<12}{cell('step_s', seconds):>10} {share:>6.1%}  {bar}{mark}")
+    usable = cell("mem_capacity_bytes", row["mem_capacity_bytes"])
+    lines += ["", f"memory of the fullest chip, of {usable} usable"]
+    lines += _block(row, MEMORY)
+    if not row["fits"]:
+        lines.append("  DOES NOT FIT: the times above are what it would cost if it did")
+    lines += ["", "how model, plan and machine fit each other"]
+    lines += _block(row, SHAPE)
+    if row["step_s_rel_std"] is None:
+        lines += ["", "no error bar: this calibration is assumed or ideal, not fitted"]
+    return "\n".join(lines)
+
+
+def _block(row: Row, names: Sequence[str]) -> list[str]:
+    shown = [name for name in names if row.get(name) is not None]
+    return [f"  {name:<22}{cell(name, row[name]):>14}  {COLUMNS[name].doc}" for name in shown]
+
+
+def _table(rows: Sequence[Row]) -> str:
+    """Return one line per row: what differs between rows, then the main results."""
+    inputs = dict.fromkeys(k for row in rows for k in row if k not in COLUMNS or k in INPUTS)
+    differs = [name for name in inputs if len({row.get(name) for row in rows}) > 1]
+    names = [*differs, *(n for n in SHORT if any(r.get(n) is not None for r in rows))]
+    grid = [names] + [[cell(n, r.get(n)) for n in names] for r in rows]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(value.rjust(width) for value, width in zip(line, widths, strict=True)).rstrip()
+        for line in grid
+    )
