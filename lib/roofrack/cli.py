@@ -7,6 +7,7 @@ Stdout carries only the answer, logs go to stderr. Exit status: 0 answered, 1 no
 import argparse
 import json
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
@@ -69,6 +70,9 @@ class SweepDirectory:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        # End at once: an exception would surface inside compiled code, which crashes or drops it.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
         status = _command(given)
         sys.stdout.flush()
@@ -123,15 +127,15 @@ def _point(flags: argparse.Namespace) -> int:
 
     from roofrack.point import point
 
-    answers = [point(container) for container in containers]
+    answers = [point(container, strict=len(containers) == 1) for container in containers]
     rows = [row for answer in answers for row in (answer if isinstance(answer, list) else [answer])]
     several = len(answers) > 1 or isinstance(answers[0], list)
     if form == "json":
         print(json.dumps(rows if several else rows[0], indent=2, allow_nan=False))
     else:
-        from roofrack.results import show
+        from roofrack.report.text import text
 
-        print(show.text(rows if several else rows[0]))
+        print(text(rows if several else rows[0], containers[0]["columns"]))
     return ANSWERED if any(row.get("valid", True) for row in rows) else INFEASIBLE
 
 

@@ -17,18 +17,11 @@ from roofrack.fields import REQUIRED, Leaf, leaf_of
 from roofrack.hardware import Level
 from roofrack.nouns import Scenario
 from roofrack.plan import Plan
-from roofrack.schema import GROUPS, NOTES, SECTIONS
+from roofrack.schema import ALIASES, GROUPS, NOTES, SECTIONS
 from roofrack.tables import OVERLAPS, PHASES
 
-ALIASES = {
-    "batch": "workload.batch",
-    "context": "workload.context",
-    "pp": "parallelism.pp",
-    "racks": "parallelism.racks",
-    "sparsity": "model.sparsity",
-}
-"""Axes people think in, and the leaf each writes; `sparsity` is experts / experts_per_token."""
-
+_PATHS = ALIASES | {"racks": "parallelism.racks", "sparsity": "model.sparsity"}
+"""Where a study keeps the value of an alias."""
 SPARSITY = Leaf("experts per expert visited", "", 1.0, at_least=1.0)
 DEPTH = 4
 """Fabric levels at most."""
@@ -121,7 +114,7 @@ def to_study(config: Mapping[str, Any]) -> Study:
             leaves[path] = float(axis.values[0])
             if isinstance(value, list):
                 found[path] = axis
-    for alias, path in ALIASES.items():
+    for alias, path in _PATHS.items():
         value = config.get(alias)
         if value is not None:
             axis = _axis(alias, path, _alias_leaf(alias), value)
@@ -251,7 +244,7 @@ def _check_range(where: str, leaf: Leaf, value: float) -> None:
 def _alias_leaf(alias: str) -> Leaf:
     if alias == "sparsity":
         return SPARSITY
-    section, name = ALIASES[alias].split(".")
+    section, name = _PATHS[alias].split(".")
     leaf = leaf_of(next(f for f in dataclasses.fields(SECTIONS[section]) if f.name == name))
     assert leaf is not None
     # 0 racks means "not given" inside; whoever gives the alias wants at least one

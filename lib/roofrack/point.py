@@ -15,11 +15,14 @@ AT_ONCE = 10_000
 """More points than a person reads: `point` refuses and names `sweep`."""
 
 
-def point(container: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]:
+def point(
+    container: Mapping[str, Any], *, strict: bool = True
+) -> dict[str, Any] | list[dict[str, Any]]:
     """Return the result of a composed configuration: one row, or one per point if it has axes.
 
     A row has the keys of the result schema, in double precision; None where there is no value. A
-    single plan that cannot run raises InfeasibleError; among several it is a row that says why.
+    single plan that cannot run raises InfeasibleError if `strict`; otherwise, and among several, it
+    is a row that says why.
     """
     study = to_study(container)
     total = int(np.prod(study.shape))
@@ -28,7 +31,7 @@ def point(container: Mapping[str, Any]) -> dict[str, Any] | list[dict[str, Any]]
     with np.errstate(all="ignore"):  # a plan that cannot run may divide by zero
         columns = estimate(study.grid())
     flat = {name: np.broadcast_to(value, study.shape).ravel() for name, value in columns.items()}
-    if not study.axes and (mask := int(flat["why_invalid"][0])):
+    if strict and not study.axes and (mask := int(flat["why_invalid"][0])):
         raise InfeasibleError(_why_not(study, mask))
     rows = [_row(study, flat, index) for index in range(total)]
     return rows if study.axes else rows[0]

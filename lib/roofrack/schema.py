@@ -25,6 +25,16 @@ GROUPS: dict[str, type] = {
 SECTIONS: dict[str, type] = GROUPS | {"cost": Cost}
 """Every part of the configuration that becomes part of a scenario."""
 
+ALIASES = {
+    "batch": "workload.batch",
+    "context": "workload.context",
+    "pp": "parallelism.pp",
+    "racks": "parallelism.dp",
+    "sparsity": "model.experts",
+}
+"""Axes people think in, and the leaf that each one writes; `racks` solves its leaf from the chips
+of a rack, `sparsity` sets its leaf to so many times experts_per_token."""
+
 NOTES = ("name", "sources", "assumed", "published", "price_date")
 """Keys of a group file that tell about it and never reach the cost model."""
 

@@ -1,6 +1,7 @@
 """The command line from outside: what goes to stdout, what to stderr, and the exit status."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -142,6 +143,23 @@ def test_the_traceback_is_there_for_who_asks(tmp_path: Path):
     run = roofrack("point", "hardware=nothing", cwd=tmp_path, HYDRA_FULL_ERROR="1")
     assert run.returncode == 2
     assert "Traceback" in run.stderr
+
+
+def test_an_interrupt_ends_quietly(tmp_path: Path):
+    with subprocess.Popen(
+        [sys.executable, "-m", "roofrack", "sweep", "batch=1,2"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(LIB)},
+    ) as run:
+        assert run.stderr is not None
+        run.stderr.readline()  # "Launching 1 jobs locally"
+        run.send_signal(signal.SIGINT)
+        out, err = run.communicate()
+    assert (run.returncode, out) == (-signal.SIGINT, "")  # a shell shows it as 130
+    assert "Traceback" not in err and "roofrack:" not in err
 
 
 def test_a_closed_pipe_ends_quietly(tmp_path: Path):

@@ -57,7 +57,7 @@ LIFTED = [
     ("batch=${geom:1,65536,17}", "batch=${geom:1,65536,17}"),
     ("batch=8", "batch=8"),
     ("hardware=b200", "hardware=b200"),
-    ("hydra.searchpath=[file:///x]", "hydra.searchpath=[file:///x]"),
+    ("hydra.searchpath=[mine]", "hydra.searchpath=[mine]"),
     ("~experiment", "~experiment"),
 ]
 

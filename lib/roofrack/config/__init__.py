@@ -17,10 +17,9 @@ from roofrack.config.composition import (
     register,
     resolved,
 )
-from roofrack.config.overrides import ALIASES, STATIC, cross, lift, with_study
+from roofrack.config.overrides import STATIC, cross, lift, with_study
 
 __all__ = [
-    "ALIASES",
     "PRIMARY",
     "STATIC",
     "VERSION_BASE",

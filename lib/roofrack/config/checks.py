@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from roofrack import schema
-from roofrack.config.overrides import ALIASES
 from roofrack.errors import InputError, nearest
 from roofrack.fields import REQUIRED
 
-TOP = (*schema.SECTIONS, *ALIASES, "overlap", "precision", "format", "experiment")
+TOP = (*schema.SECTIONS, *schema.ALIASES, "overlap", "precision", "format", "columns", "experiment")
 """Every key of the top level."""
 
 

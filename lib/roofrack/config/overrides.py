@@ -15,18 +15,10 @@ from hydra.errors import OverrideParseException
 
 from roofrack.config.resolvers import FORMS
 from roofrack.errors import InputError
+from roofrack.schema import ALIASES
 
 STATIC = ("workload.phase", "overlap")
 """Leaves that are static arguments of the compiled function: a list of them is a list of jobs."""
-
-ALIASES = {
-    "batch": "workload.batch",
-    "context": "workload.context",
-    "pp": "parallelism.pp",
-    "racks": "parallelism.dp",
-    "sparsity": "model.experts",
-}
-"""Short keys and the leaf each one writes or solves."""
 
 LONGEST = 1000
 """Most elements a list may have when it is spelled out: Hydra's parser is quadratic in them."""

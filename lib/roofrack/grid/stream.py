@@ -26,7 +26,8 @@ _compiled = jax.jit(estimate)
 class Block(NamedTuple):
     """Some consecutive points of a grid, in row-major order of its axes.
 
-    `places` (one array per axis) are positions in the axis' values; `columns` of results, each of `points` long.
+    `places` (one array per axis) are positions in the axis' values; `columns` of results, one
+    value for each point.
     """
 
     first: int

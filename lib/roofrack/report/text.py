@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from roofrack.errors import InputError, nearest
 from roofrack.report.format import NOTHING, quantity
 from roofrack.results.schema import COLUMNS, INPUTS, PARTS
 
@@ -26,9 +27,18 @@ SHORT = (
 _BAR = 28
 
 
-def text(rows: Row | Sequence[Row]) -> str:
-    """Return one point as a breakdown, several as a table with a line each."""
-    return _table(rows) if isinstance(rows, Sequence) else _breakdown(rows)
+def text(rows: Row | Sequence[Row], columns: Sequence[str] | str | None = None) -> str:
+    """Return one point as a breakdown, several as a table with a line each.
+
+    `columns` are shown instead of the usual ones; InputError for one that does not exist.
+    """
+    columns = [columns] if isinstance(columns, str) else columns
+    for name in columns or ():
+        if name not in COLUMNS:
+            raise InputError(f"columns={name}: no such column.{nearest(name, COLUMNS)}")
+    if columns or isinstance(rows, Sequence):
+        return _table(rows if isinstance(rows, Sequence) else [rows], columns or SHORT)
+    return _breakdown(rows)
 
 
 def cell(name: str, value: Any) -> str:
@@ -75,11 +85,11 @@ def _block(row: Row, names: Sequence[str]) -> list[str]:
     return [f"  {name:<22}{cell(name, row[name]):>14}  {COLUMNS[name].doc}" for name in shown]
 
 
-def _table(rows: Sequence[Row]) -> str:
+def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Return one line per row: what differs between rows, then the main results."""
     inputs = dict.fromkeys(k for row in rows for k in row if k not in COLUMNS or k in INPUTS)
     differs = [name for name in inputs if len({row.get(name) for row in rows}) > 1]
-    names = [*differs, *(n for n in SHORT if any(r.get(n) is not None for r in rows))]
+    names = [*differs, *(n for n in columns if any(r.get(n) is not None for r in rows))]
     grid = [names] + [[cell(n, r.get(n)) for n in names] for r in rows]
     widths = [max(len(line[i]) for line in grid) for i in range(len(names))]
     return "\n".join(

@@ -1,0 +1,72 @@
+"""What the pages of all questions say in the same way: names, and how the run can be repeated."""
+
+import shlex
+from collections.abc import Iterable, Mapping, Sequence
+
+from roofrack import config
+from roofrack.errors import InputError
+from roofrack.report.format import number
+from roofrack.report.page import Job, Provenance
+from roofrack.results.run import Run
+
+
+def names(run: Run, group: str) -> dict[str, str]:
+    """Return the full name of each hardware or model of a run, by its short name.
+
+    Where two files have the same full name, the short names stand instead.
+    """
+    found = {j.config["choices"][group]: j.config[group]["name"] for j in run.jobs}
+    full = {key: str(value or key) for key, value in found.items()}
+    unique = len(set(full.values())) == len(full)
+    return full if unique else {key: key for key in full}
+
+
+def provenance(run: Run, extra: Sequence[Job] = (), facts: Mapping[str, str] | None = None) -> Provenance:
+    """Return how a run came about; `extra` jobs were computed for the page itself."""
+    jobs = tuple(Job(j.name, j.overrides, str(j.about["config_hash"])) for j in run.jobs)
+    return Provenance(
+        command=command(run),
+        jobs=(*jobs, *extra),
+        versions=run.versions,
+        sources=run.notes("sources"),
+        assumptions=run.notes("assumed"),
+        facts={"points computed": number(run.points, 9), **(facts or {})},
+    )
+
+
+def command(run: Run) -> str:
+    """Return one command that makes all jobs of a run again.
+
+    The name of the question alone, if the run is what that question asks by itself.
+    """
+    given = [job.overrides for job in run.jobs]
+    name = run.experiment.get("name")
+    if name and _same_jobs(given, _study(str(name))):
+        return f"roofrack sweep experiment={name}"
+    return " ".join(["roofrack sweep", *(shlex.quote(text) for text in merged(given))])
+
+
+def _study(name: str) -> list[list[str]]:
+    try:
+        return config.jobs([f"experiment={name}"])
+    except InputError:  # the question's file is not here
+        return []
+
+
+def _same_jobs(some: Iterable[Sequence[str]], others: Iterable[Sequence[str]]) -> bool:
+    return sorted(map(sorted, some)) == sorted(map(sorted, others))
+
+
+def merged(jobs: Sequence[Sequence[str]]) -> list[str]:
+    """Return the overrides of several jobs as one sweep: `model=a` and `model=b` as `model=a,b`."""
+    values: dict[str, dict[str, None]] = {}
+    for job in jobs:
+        for override in job:
+            key, _, value = override.partition("=")
+            values.setdefault(key, {})[value] = None
+    return [f"{key}={','.join(found)}" for key, found in values.items()]
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return items as a list in a sentence: `a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
