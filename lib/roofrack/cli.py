@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
+from roofrack import caching
 from roofrack.errors import InputError, nearest
 
 ANSWERED, INFEASIBLE, BAD_INPUT, BUG, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 70, 130, 141
@@ -144,6 +145,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     from roofrack import config
 
     _checked(config.covering(config.jobs(flags.overrides, flags.config_dir)), flags)
+    caching.keep_compiled()
     _sweep_directories.clear()
     _hydra(["--multirun", *_searching(flags)], flags.overrides)
 

@@ -106,22 +106,22 @@ def to_study(config: Mapping[str, Any]) -> Study:
 
     `config["choices"]` names the file that each group came from.
     """
-    found: dict[str, Axis] = {}
+    found: dict[str, Axis] = {}  # in the order of the columns
     leaves: dict[str, float] = {}
+
+    def take(column: str, path: str, leaf: Leaf, value: Any) -> None:
+        axis = _axis(column, path, leaf, value)
+        leaves[path] = float(axis.values[0])
+        if isinstance(value, list):
+            found[path] = axis
+
+    for alias, path in _PATHS.items():
+        if config.get(alias) is not None:
+            take(alias, path, _alias_leaf(alias), config[alias])
     for section, noun in SECTIONS.items():
         for path, leaf, value in _walk(noun, section, _section(config, section)):
-            axis = _axis(path, path, leaf, value)
-            leaves[path] = float(axis.values[0])
-            if isinstance(value, list):
-                found[path] = axis
-    for alias, path in _PATHS.items():
-        value = config.get(alias)
-        if value is not None:
-            axis = _axis(alias, path, _alias_leaf(alias), value)
-            leaves[path] = float(axis.values[0])
-            found.pop(path, None)
-            if isinstance(value, list):
-                found[path] = axis
+            if path not in leaves:  # an alias wins over the leaf it writes
+                take(path, path, leaf, value)
     _check_racks(config)
     _check_sparsity(config, leaves, found)
     leaves.setdefault("parallelism.racks", 0.0)

@@ -21,11 +21,11 @@ def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType:
     module.__dict__.update(run_job=_run_job, finish=_finish, rebuild=_rebuild)
     point = types.ModuleType("roofrack.point")
     point.__dict__.update(point=_point)
-    show = types.ModuleType("roofrack.results.show")
-    show.__dict__.update(text=lambda answer: f"table of {answer}")
-    import roofrack.results
+    show = types.ModuleType("roofrack.report.text")
+    show.__dict__.update(text=lambda answer, columns: f"table of {answer}")
+    import roofrack.report
 
-    for parent, stub in ((roofrack, module), (roofrack, point), (roofrack.results, show)):
+    for parent, stub in ((roofrack, module), (roofrack, point), (roofrack.report, show)):
         monkeypatch.setitem(sys.modules, stub.__name__, stub)
         monkeypatch.setattr(parent, stub.__name__.rpartition(".")[2], stub, raising=False)
     monkeypatch.chdir(tmp_path)
@@ -36,7 +36,7 @@ def _row(tree: dict[str, Any], batch: Any) -> dict[str, Any]:
     return {"hardware": tree["choices"]["hardware"], "batch": batch, "valid": batch != 7}
 
 
-def _point(tree: dict[str, Any]) -> Any:
+def _point(tree: dict[str, Any], *, strict: bool) -> Any:
     if tree["batch"] == 8:
         raise InputError("batch=8: refused\nby the stub")
     if tree["batch"] == 9:

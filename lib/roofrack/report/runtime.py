@@ -8,26 +8,14 @@ import contextlib
 import functools
 import hashlib
 import os
-import sys
 import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 
+from roofrack.caching import cache_folder
 from roofrack.report.specs import VEGA_LITE
-
-
-def cache_folder() -> Path:
-    """Return the folder for cached files: $ROOFRACK_CACHE_DIR, or the platform's own place."""
-    given = os.environ.get("ROOFRACK_CACHE_DIR")
-    if given:
-        return Path(given)
-    if sys.platform == "darwin":
-        return Path.home() / "Library" / "Caches" / "roofrack"
-    if sys.platform == "win32":
-        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "roofrack"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "roofrack"
 
 
 def versions() -> dict[str, str]:

@@ -81,5 +81,5 @@ class Run:
 
 def load(folder: Path) -> Run:
     """Read a sweep's folder; raise InputError if it holds no finished results."""
-    jobs = tuple(JobRun(job.name, store.about(job)) for job in store.jobs(folder))
-    return Run(store.scan(folder), jobs)
+    rows = store.scan(folder)  # checks every job
+    return Run(rows, tuple(JobRun(job.name, store.about(job)) for job in store.jobs(folder)))
