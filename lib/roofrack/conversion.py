@@ -17,7 +17,7 @@ from roofrack.fields import REQUIRED, Leaf, leaf_of
 from roofrack.hardware import Level
 from roofrack.nouns import Scenario
 from roofrack.plan import Plan
-from roofrack.schema import ALIASES, GROUPS, NOTES, SECTIONS
+from roofrack.schema import ALIASES, CHOICES, GROUPS, NOTES, SECTIONS
 from roofrack.tables import OVERLAPS, PHASES
 
 _PATHS = ALIASES | {"racks": "parallelism.racks", "sparsity": "model.sparsity"}
@@ -46,7 +46,7 @@ class Study:
     """What a composed configuration asks: leaves by path, axes, and the names behind numbers.
 
     `leaves` maps `section.path` to a float; an axis' leaf holds its first value. `labels` are the
-    choices of hardware and model; `levels` the names of the fabric levels, innermost first.
+    files chosen, by group; `levels` the names of the fabric levels, innermost first.
     """
 
     leaves: Mapping[str, float]
@@ -131,7 +131,7 @@ def to_study(config: Mapping[str, Any]) -> Study:
         phase=_static(config["workload"], "phase", "workload.phase", PHASES),
         overlap=_static(config, "overlap", "overlap", OVERLAPS),
         levels=tuple(_section(config, "hardware")["fabric"]),
-        labels={s: str(config["choices"][s]) for s in ("hardware", "model")},
+        labels={group: str(config["choices"][group]) for group in CHOICES},
     )
 
 

@@ -40,7 +40,7 @@ def point(
 def _row(study: Study, flat: Mapping[str, np.ndarray], index: int) -> dict[str, Any]:
     places = np.unravel_index(index, study.shape) if study.axes else ()
     mask = int(flat["why_invalid"][index])
-    row: dict[str, Any] = {**study.labels, "phase": study.phase}
+    row: dict[str, Any] = {**study.labels, "overlap": study.overlap, "phase": study.phase}
     row |= {axis.column: axis.shown[i] for axis, i in zip(study.axes, places, strict=True)}
     for name in COLUMNS:
         if name in row:

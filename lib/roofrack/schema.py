@@ -25,6 +25,9 @@ GROUPS: dict[str, type] = {
 SECTIONS: dict[str, type] = GROUPS | {"cost": Cost}
 """Every part of the configuration that becomes part of a scenario."""
 
+CHOICES = ("hardware", "model", "parallelism", "workload", "dtype", "economics", "calibration")
+"""Groups whose chosen file is told in the results (`dtype` fills workload.dtype)."""
+
 ALIASES = {
     "batch": "workload.batch",
     "context": "workload.context",

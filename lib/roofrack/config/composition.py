@@ -173,7 +173,7 @@ def resolved(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     """
     tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     checks.check(tree, choices)
-    tree["choices"] = {group: choices.get(group) for group in schema.GROUPS}
+    tree["choices"] = {group: choices.get(group) for group in schema.CHOICES}
     return tree
 
 

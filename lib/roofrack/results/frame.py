@@ -16,13 +16,9 @@ def frame(study: Study, block: Block) -> pl.DataFrame:
     """
     mask = block.columns["why_invalid"]
     valid = pl.Series("valid", mask == 0)
-    series = [
-        pl.Series("hardware", [study.labels["hardware"]], dtype=pl.String),
-        pl.Series("model", [study.labels["model"]], dtype=pl.String),
-        pl.Series("phase", [study.phase], dtype=pl.String),
-    ]
+    labels = {**study.labels, "overlap": study.overlap, "phase": study.phase}
     table = pl.DataFrame(
-        [s.new_from_index(0, len(block)) for s in series]
+        [pl.Series(k, [v]).new_from_index(0, len(block)) for k, v in labels.items()]
         + [_axis_column(axis, i) for axis, i in zip(study.axes, block.places, strict=True)]
     )
     results = [_result(name, block.columns) for name in COLUMNS if _is_result(name)]
@@ -31,12 +27,12 @@ def frame(study: Study, block: Block) -> pl.DataFrame:
     if not valid.all():
         blank = [n for n in RESULTS if n not in KEPT_WHEN_INVALID and n not in swept]
         table = table.with_columns(pl.when(valid).then(pl.col(n)).alias(n) for n in blank)
-    order = [*table.columns[:3], *(a.column for a in study.axes), *COLUMNS]
+    order = [*labels, *(a.column for a in study.axes), *COLUMNS]
     return table.select(list(dict.fromkeys(order)))
 
 
 def _is_result(name: str) -> bool:
-    return name not in ("hardware", "model", "phase", "valid", "why_invalid")
+    return name in (*RESULTS, "chips", "racks") and name not in ("valid", "why_invalid")
 
 
 def _result(name: str, columns: dict[str, np.ndarray]) -> pl.Series:

@@ -32,6 +32,12 @@ _PART_DOC = {
 INPUTS = {
     "hardware": Column("", "machine, by its name in conf/hardware"),
     "model": Column("", "model, by its name in conf/model"),
+    "parallelism": Column("", "plan, by its name in conf/parallelism; leaves may be set besides"),
+    "workload": Column("", "workload, by its name in conf/workload; likewise"),
+    "dtype": Column("", "number formats, by their name in conf/dtype; likewise"),
+    "economics": Column("", "terms of payment, by their name in conf/economics; likewise"),
+    "calibration": Column("", "losses assumed, by their name in conf/calibration; likewise"),
+    "overlap": Column("", "how the parts of a step hide behind each other"),
     "phase": Column("", "decode, prefill or serve"),
     "chips": Column("chips", "chips of all replicas"),
     "racks": Column("racks", "scale-up domains that one instance spans"),

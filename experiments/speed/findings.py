@@ -12,9 +12,9 @@ from roofrack.cost.money import fast_mode
 from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Finding, Verdict
 
-from .shared import listed
-from .speed_blackboard import Blackboard
-from .speed_rows import COST, PAIR, SPEED, Facts
+from ..shared import listed
+from .blackboard import Blackboard
+from .rows import COST, PAIR, SPEED, Facts
 
 PARTS = {
     "t_compute_s": "arithmetic",

@@ -10,7 +10,7 @@ from roofrack.point import point
 from roofrack.report.page import Job
 from roofrack.results.store import config_hash
 
-from .speed_rows import COST, Settings
+from .rows import COST, Settings
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""What `fast_mode` is made of: rows, measures, sentences and charts about the price of speed."""
