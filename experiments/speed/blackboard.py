@@ -18,6 +18,9 @@ class Blackboard:
     """`rows` over batch, without a context and with the run's; `closed` the closed form of a fast mode."""
 
     job: Job
+    chips: float
+    params_total: float
+    params_active: float
     rows: pl.DataFrame
     closed: FastMode
 
@@ -58,6 +61,9 @@ def blackboard(context: float, wishes: Settings) -> Blackboard:
     table = table.with_columns(pl.col("batch").cast(pl.Float64), pl.col("context").cast(pl.Float64))
     return Blackboard(
         job=Job("blackboard", asked, config_hash(container)),
+        chips=rows[0]["chips"],
+        params_total=rows[0]["params_total"],
+        params_active=rows[0]["params_active"],
         rows=table.sort("context", "batch"),
         closed=fast_mode(wishes.price_ratio, wishes.speed_ratio),
     )

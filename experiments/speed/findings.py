@@ -4,390 +4,276 @@ A finding takes the facts and returns a sentence with its verdict, or None where
 not hold in this run. Verdicts compare the run's numbers with what the lecture says.
 """
 
-from typing import Any
-
 import polars as pl
 
 from roofrack.cost.money import fast_mode
-from roofrack.report.format import number, percent, quantity, times
+from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
 from ..shared import listed
 from .blackboard import Blackboard
-from .rows import COST, PAIR, SPEED, Facts
+from .measures import (
+    Row,
+    bend,
+    core_share,
+    fixed_share,
+    gains,
+    largest,
+    largest_batches,
+    penalties,
+    price_range,
+    sale,
+    same_plan_sale,
+    sells,
+    shares,
+)
+from .rows import COST, SPEED, Facts
 
-PARTS = {
-    "t_compute_s": "arithmetic",
-    "t_weights_s": "reading weights",
-    "t_kv_s": "reading the KV cache",
-    "t_activation_s": "moving activations",
-    "t_scale_up_s": "the network between chips",
-    "t_scale_out_s": "the network between racks",
-    "t_pipeline_s": "hops between pipeline stages",
-    "t_overhead_s": "launching kernels and other fixed costs",
-}
-"""Parts of a step in words; they sum to `step_upper_s`."""
 NEAR = 1.25
 """Two numbers within this factor are called alike."""
+APART = 1.5
+"""Blocks whose critical batches differ by more than this do not share one."""
 
 
-def usd(row: dict[str, Any]) -> str:
-    """Write the cost of a row."""
-    return quantity(row[COST], "USD/Mtok").replace("/Mtok", "")
+def cost(row: Row) -> str:
+    """Write the cost of a row: $0.41."""
+    return usd(row[COST])
 
 
-def speed(row: dict[str, Any]) -> str:
-    """Write the speed of a row, without its unit."""
-    return number(row[SPEED], 3)
-
-
-def shares(row: dict[str, Any]) -> dict[str, float]:
-    """Return the share of each part in a step in which nothing is hidden, the largest first."""
-    found = {part: (row[part] or 0.0) / row["step_upper_s"] for part in PARTS}
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def fixed_share(row: dict[str, Any]) -> float:
-    """Return the share of launches, other fixed costs and the network in a step."""
-    parts = shares(row)
-    return sum(parts[p] for p in ("t_overhead_s", "t_scale_up_s", "t_scale_out_s", "t_pipeline_s"))
+def speed(row: Row) -> str:
+    """Write the speed of a row."""
+    return f"{number(row[SPEED], 3)} tokens/s"
 
 
 def price_of_speed(facts: Facts) -> Finding:
-    """What `price_ratio` times the price buys on the pair shown."""
+    """Say what `price_ratio` times the price buys on the pair shown."""
     wishes, pair = facts.settings, facts.shown
     normal, fast = facts.tier(pair, "normal"), facts.tier(pair, "fast")
-    price, gain = fast[COST] / normal[COST], fast[SPEED] / normal[SPEED]
+    basis = f"tiers normal and fast of {facts.label(pair)}"
+    if not sells(facts, pair):
+        text = f"{facts.label(pair)}: no faster way to serve costs at most {times(wishes.price_ratio)} the normal price in this run."
+        return Finding(text, "contradicts", basis, "bought")
+    price, gain = sale(normal, fast)
     verdict: Verdict = "agrees" if gain * NEAR >= wishes.speed_ratio else "contradicts"
-    against = (
-        f"The lecture sets {times(wishes.speed_ratio)} the speed against {times(wishes.price_ratio)} "
-        f"the price: here it is {'within reach' if verdict == 'agrees' else 'out of reach'}."
-    )
+    reach = "that is within reach here" if verdict == "agrees" else "that is out of reach here"
     text = (
-        f"{facts.label(pair)}: paying {times(price)} the normal price buys {times(gain)} the speed, "
-        f"{speed(fast)} instead of {speed(normal)} tokens/s per user. What is paid for is a smaller batch, "
-        f"{number(fast['batch'])} instead of {number(normal['batch'])} sequences. {against}"
+        f"{facts.label(pair)}: paying {times(price)} the normal price buys {times(gain)} the normal speed, "
+        f"{speed(fast)} for each user instead of {speed(normal)}. What is paid for is a smaller batch, that is, fewer sequences that share "
+        f"each step of the model: {number(fast['batch'])} instead of {number(normal['batch'])}. The lecture's example is {times(wishes.speed_ratio)} "
+        f"the speed for {times(wishes.price_ratio)} the price; {reach}."
     )
-    return Finding(text, verdict, f"tiers normal and fast of {facts.label(pair)}", "bought")
+    return Finding(text, verdict, basis, "bought")
 
 
 def spread_of_speed(facts: Facts) -> Finding | None:
-    """How far the pairs differ in what the same price buys."""
-    gains = {
-        pair: facts.tier(pair, "fast")[SPEED] / facts.tier(pair, "normal")[SPEED] for pair in facts.pairs
-    }
-    if len(gains) < 2:
+    """Say how far the pairs differ in what the same price buys."""
+    found = gains(facts)
+    if len(found) < 2:
         return None
     wanted = facts.settings.speed_ratio
-    least, most = min(gains, key=gains.__getitem__), max(gains, key=gains.__getitem__)
-    reached = sum(gain >= wanted for gain in gains.values())
-    verdict: Verdict = "contradicts" if 2 * reached < len(gains) else "agrees"
-    held = facts.tier(least, "fast")
-    cause = PARTS[next(iter(shares(held)))]
+    least, most = min(found, key=found.__getitem__), max(found, key=found.__getitem__)
+    reached = sum(gain >= wanted for gain in found.values())
+    verdict: Verdict = "contradicts" if 2 * reached < len(found) else "agrees"
+    cause, share = largest(facts.tier(least, "fast"))
     text = (
-        f"What {times(facts.settings.price_ratio)} the price buys differs: from {times(gains[least])} the speed "
-        f"({facts.label(least)}) to {times(gains[most])} ({facts.label(most)}). {reached} of {len(gains)} pairs "
-        f"of a model and a machine reach {times(wanted)}. The slowest gain is held back by {cause}, "
-        f"{percent(shares(held)[next(iter(shares(held)))])} of its fast step."
+        f"What at most {times(facts.settings.price_ratio)} the price buys differs between models and machines: from {times(found[least])} the "
+        f"speed ({facts.label(least)}) to {times(found[most])} ({facts.label(most)}). {reached} of {len(found)} pairs of a model and a machine "
+        f"reach {times(wanted)}. The smallest gain is held back by {cause}, {percent(share)} of the parts of its fast step."
     )
     return Finding(text, verdict, "tiers normal and fast of all pairs", "bought")
 
 
-def penalties(facts: Facts) -> pl.DataFrame:
-    """Return per pair what a token costs at the smallest batch over the cheapest one.
-
-    `searched` with the plan that is cheapest at that batch, `same` with the plan of the slow tier
-    (null where that plan has no row at that batch).
-    """
-    start = pl.col("batch") == facts.smallest
-    slow = facts.tiers.filter(pl.col("tier") == "slow").select(*PAIR, "pair", cheapest=COST, slow_plan="plan")
-    one = facts.best.filter(start).select(*PAIR, small=COST, small_plan="plan", chips="chips")
-    same = facts.home.filter(start).select(*PAIR, kept=COST)
-    joined = slow.join(one, on=PAIR, how="left", maintain_order="left")
-    joined = joined.join(same, on=PAIR, how="left", maintain_order="left")
-    return joined.with_columns(
-        searched=pl.col("small") / pl.col("cheapest"), same=pl.col("kept") / pl.col("cheapest")
-    )
-
-
-def batch_one(facts: Facts) -> Finding | None:
-    """Whether a token without batching costs as much more as the lecture says."""
-    table = penalties(facts).drop_nulls(["searched", "same"])
-    if table.is_empty():
-        return None
-    claim, at = facts.settings.penalty, number(facts.smallest)
-    high, low = (table.sort("same", descending=d).row(0, named=True) for d in (True, False))
-    best = table.sort("searched", descending=True).row(0, named=True)
-    reaching = table.filter(pl.col("same") * NEAR >= claim).height
-    kept = f"With the chips that serve the cheapest token, a token at batch {at} costs "
-    if table.height == 1:
-        kept += f"{times(high['same'])} as much ({high['pair']})"
-    else:
-        kept += f"{times(low['same'])} ({low['pair']}) to {times(high['same'])} ({high['pair']}) as much"
-    verdict: Verdict = "agrees" if reaching else "contradicts"
-    said = (
-        f"; {number(claim)}x is reached by {reaching} of {table.height} pairs" if reaching
-        else f"; {number(claim)}x is not reached"
-    )  # fmt: skip
-    text = (
-        f"{kept}{said}. Who knows that the batch stays at {at} and takes a plan for it, with fewer chips, pays at "
-        f"most {times(best['searched'])} ({best['pair']}): half of the famous penalty is a rack standing idle."
-        if best["searched"] * 2 <= high["same"]
-        else f"{kept}{said}. Choosing another plan for batch {at} helps little: still up to {times(best['searched'])}."
-    )
-    return Finding(text, verdict, f"rows with batch={at} against the cheapest row of each pair", "penalty")
-
-
 def latency_floor(facts: Facts) -> Finding:
-    """What the quickest step consists of; the lecture: of reading the weights."""
-    pair = facts.shown
-    row = facts.tier(pair, "fastest")
-    parts = shares(row)
-    weights, fixed = parts["t_weights_s"], fixed_share(row)
+    """Say what the quickest step consists of; the lecture: of reading the weights."""
+    row = facts.tier(facts.shown, "fastest")
+    weights, fixed = shares(row)["t_weights_s"], fixed_share(row)
     verdict: Verdict = "agrees" if weights >= 0.5 else "contradicts"
-    others = [facts.tier(p, "fastest") for p in facts.pairs]
-    count = sum(shares(o)["t_weights_s"] < 0.5 for o in others)
-    said = (
-        "as the lecture has it, the time to read the weights decides"
-        if verdict == "agrees"
-        else "the lecture's floor is the time to read the weights"
-    )
+    others = [shares(facts.tier(pair, "fastest"))["t_weights_s"] for pair in facts.pairs]
+    count = sum(share < 0.5 for share in others)
     text = (
-        f"However much is paid, {facts.label(pair)} answers no faster than {speed(row)} tokens/s per user, "
-        f"{quantity(row['tpot_s'], 's')} per token (batch {number(row['batch'])}, {row['plan']}, {usd(row)} per "
-        f"million tokens). Of that step {percent(fixed)} are launches, other fixed costs and the network, and "
-        f"{percent(weights)} reads weights; {said}. Weights are less than half of the floor in {count} of "
-        f"{len(others)} pairs."
+        f"However much is paid, {facts.label(facts.shown)} generates no faster than {speed(row)} for each user: the time per output token "
+        f"(TPOT), one step, is at least {quantity(row['tpot_s'], 's')} (batch {number(row['batch'])}, {row['plan']}, {cost(row)} per million tokens). The "
+        f"lecture's floor is the time to read the weights. Here that is {percent(weights)} of the step, and {percent(fixed)} are launches, other "
+        f"fixed costs and the network. Weights are less than half of the floor in {count} of {len(others)} pairs."
     )
     return Finding(text, verdict, "the fastest row of each pair", "floor")
 
 
-def what_binds(facts: Facts) -> Finding:
-    """Whether the cheapest token is compute-bound, as above the critical batch it should be."""
-    rows = [facts.tier(pair, "slow") for pair in facts.pairs]
-    core = {r["pair"]: r["block_attention_core_s"] / blocks_s(r) for r in rows}
-    bound = [r for r in rows if r["bound"] == "compute"]
-    matmul = [r for r in bound if core[r["pair"]] < 0.5]
-    kv = max(rows, key=lambda r: shares(r)["t_kv_s"])
-    verdict: Verdict = "agrees" if 2 * len(matmul) > len(rows) else "contradicts"
-    attention = [r for r in bound if core[r["pair"]] >= 0.5]
-    note = (
-        f" In {listed([r['pair'] for r in attention])} it is the attention over the context that computes, "
-        "which no batch makes cheaper."
-        if attention
-        else ""
-    )
+def batch_one(facts: Facts) -> Finding | None:
+    """Say whether a token without batching costs as much more as the lecture says."""
+    table = penalties(facts).drop_nulls(["searched", "same"])
+    if table.is_empty():
+        return None
+    claim, at = facts.settings.penalty, number(facts.smallest)
+    high, low = (table.sort("same", descending=down).row(0, named=True) for down in (True, False))
+    best = table.sort("searched", descending=True).row(0, named=True)
+    reaching = table.filter(pl.col("same") * NEAR >= claim).height
+    span = f"{times(low['same'])} ({low['pair']}) to " if table.height > 1 else ""
+    whom = f"{reaching} of {table.height} pairs" if reaching else "no pair"
     text = (
-        f"The cheapest token is bound by the arithmetic of matmuls in {len(matmul)} of {len(rows)} pairs. At a context of "
-        f"{number(facts.context)} tokens every further sequence brings its own KV cache to be read, so a larger "
-        f"batch does not end in pure arithmetic: KV reads are up to {percent(shares(kv)['t_kv_s'])} of the cheapest step "
-        f"({kv['pair']}).{note}"
+        f"On the chips that serve the cheapest token, a token at batch {at} costs {span}{times(high['same'])} ({high['pair']}) as much. The "
+        f"lecture's {times(claim, 4)} or so is reached by {whom}. With a plan chosen for batch {at} it is at most {times(best['searched'])} "
+        f"({best['pair']})"
     )
-    return Finding(text, verdict, "the slow tier of each pair: `bound`, and parts over step_upper_s", "shares")
+    text += (
+        ": the rest of the penalty is chips that such a batch does not need."
+        if best["searched"] * 2 <= high["same"]
+        else ": another plan helps little."
+    )
+    verdict: Verdict = "agrees" if reaching else "contradicts"
+    return Finding(text, verdict, f"rows with batch={at} over the cheapest row of each pair", "penalty")
 
 
-def blocks_s(row: dict[str, Any]) -> float:
-    """Return the busy time of all blocks of a row."""
-    return sum(value or 0.0 for key, value in row.items() if key.startswith("block_"))
+def what_binds(facts: Facts) -> Finding:
+    """Say whether the cheapest token is bound by the arithmetic of matmuls."""
+    rows = [facts.tier(pair, "slow") for pair in facts.pairs]
+    bound = [row for row in rows if row["bound"] == "compute"]
+    matmul = [row for row in bound if core_share(row) < 0.5]
+    attention = [row for row in bound if core_share(row) >= 0.5]
+    kv = max(rows, key=lambda row: shares(row)["t_kv_s"])
+    verdict: Verdict = "agrees" if 2 * len(matmul) > len(rows) else "contradicts"
+    text = (
+        f"In the lecture a large enough batch is bound by arithmetic. Here the largest part of the cheapest step is the arithmetic of matmuls in "
+        f"{len(matmul)} of {len(rows)} pairs. Every further sequence brings a KV cache of its own to be read, {number(facts.context)} tokens long: "
+        f"up to {percent(shares(kv)['t_kv_s'])} of the cheapest step ({kv['pair']})."
+    )
+    if attention:
+        text += f" In {listed([row['pair'] for row in attention])} attention over that context is the arithmetic that counts, and no batch spreads it."
+    return Finding(text, verdict, "slow tier of each pair: `bound`, and parts over step_upper_s", "shares")
 
 
 def memory_cap(facts: Facts) -> Finding:
-    """Whether memory ends the batch before the critical batch is reached."""
+    """Say whether memory ends the batch before the critical batch is reached."""
     rows = [facts.tier(pair, "slow") for pair in facts.pairs]
-    largest = {r["pair"]: r["batch"] for r in facts.home.sort("batch").iter_rows(named=True)}
-    short = [r for r in rows if largest[r["pair"]] < r["critical_batch"]]
+    room = largest_batches(facts)
+    short = [r for r in rows if room[r["pair"]] < min(r["critical_batch"], facts.longest)]
+    shown = max(short or rows, key=lambda r: r["critical_batch"] / room[r["pair"]])
     text = (
-        f"The batch in use stays below the critical batch in {len(short)} of {len(rows)} pairs because memory is full first: "
-        if short
-        else f"In none of {len(rows)} pairs does memory end the batch before the critical batch: "
-    )
-    shown = max(short or rows, key=lambda r: r["critical_batch"] / largest[r["pair"]])
-    filled = shown["mem_total_bytes"] / shown["mem_capacity_bytes"]
-    text += (
-        f"{shown['pair']} has room for {number(largest[shown['pair']])} sequences of {number(facts.context)} tokens "
-        f"({shown['plan']}), its critical batch is {number(shown['critical_batch'], 4)}. "
-        f"At its cheapest, {percent(filled)} of the usable memory is taken."
+        f"Memory is full before the critical batch (the tokens in a step from which on arithmetic takes longer than reading the weights) in "
+        f"{len(short)} of {len(rows)} pairs. {shown['pair']} has room for {number(room[shown['pair']])} sequences of {number(facts.context)} tokens "
+        f"({shown['plan']}); its critical batch is {number(shown['critical_batch'])}."
     )
     verdict: Verdict = "contradicts" if 2 * len(short) > len(rows) else "neutral"
-    return Finding(text, verdict, "largest batch of the slow tier's plan that fits; critical_batch", "critical")
+    return Finding(text, verdict, "largest batch that fits the slow tier's plan; critical_batch", "critical")
+
+
+def critical_batches(facts: Facts, board: Blackboard) -> Finding:
+    """Compare the one critical batch of the blackboard with those of the blocks of a pair."""
+    row = facts.tier(facts.shown, "slow")
+    named = {
+        "attention projections": row["critical_batch_attention"],
+        "dense layers and head": row["critical_batch_dense"],
+        "routed experts": row["critical_batch_experts"],
+    }
+    blocks = {name: value for name, value in named.items() if value is not None}
+    apart = max(blocks.values()) / min(blocks.values())
+    verdict: Verdict = "contradicts" if apart > APART else "agrees"
+    each = listed([f"{number(value)} for the {name}" for name, value in blocks.items()])
+    text = (
+        f"The blackboard has one critical batch, {number(board.critical_batch)} tokens. The same formula gives {number(row['critical_batch'])} for "
+        f"{facts.label(facts.shown)}. With the plan that serves it cheapest ({row['plan']}) each block has its own: {each}. They "
+    )
+    text += f"differ by up to {times(apart)}" if verdict == "contradicts" else "lie close together"
+    if verdict == "contradicts" and blocks.get("routed experts", 0) < blocks["attention projections"]:
+        text += ": weights held in several copies need more tokens, since each copy is read"
+    return Finding(f"{text}.", verdict, "critical_batch columns of the slow tier", "critical")
 
 
 def inverse(facts: Facts, board: Blackboard) -> Finding | None:
-    """What a price and a speed imply about the batch, in the lecture's form and in this run."""
-    pair, wishes = facts.shown, facts.settings
-    found = same_plan_sale(facts, pair)
-    closed = board.closed
-    said = (
-        f"If a step is one weight read plus a cost per sequence, {times(wishes.price_ratio)} the price at "
-        f"{times(wishes.speed_ratio)} the speed implies a batch ratio of {number(closed.batch_ratio)}, and weight reads are "
-        f"{percent(closed.weight_share_slow, 3)} of the normal step and {percent(closed.weight_share_fast, 3)} of the fast one."
-    )
+    """Say what a price and a speed imply about the batch, in the lecture's form and in this run."""
+    wishes, closed = facts.settings, board.closed
+    found = same_plan_sale(facts, facts.shown)
     if found is None:
         return None
-    normal, fast, price, gain = found
-    implied = fast_mode(price, gain).weight_share_fast
-    real = shares(fast)["t_weights_s"]
+    normal, fast = found
+    price, gain = sale(normal, fast)
+    implied, real = fast_mode(price, gain).weight_share_fast, shares(fast)["t_weights_s"]
     verdict: Verdict = "agrees" if implied <= NEAR * real else "contradicts"
     text = (
-        f"{said} In this run, {facts.label(pair)} on unchanged chips ({normal['plan']}) goes from batch "
-        f"{number(normal['batch'])} to {number(fast['batch'])} for {times(price)} the price and {times(gain)} the speed. "
-        f"The same reading would make weight reads {percent(implied)} of that fast step; they are {percent(real)}, "
-        f"and {percent(fixed_share(fast))} are launches, fixed costs and the network."
+        f"The lecture's inverse: if a step is one read of the weights plus a cost for each sequence, {times(wishes.price_ratio)} the price at "
+        f"{times(wishes.speed_ratio)} the speed means a batch {number(closed.batch_ratio, 4)} times smaller, and reading weights is "
+        f"{percent(closed.weight_share_slow, 3)} of the normal step and {percent(closed.weight_share_fast, 3)} of the fast one. Here, on unchanged chips "
+        f"({normal['plan']}), {facts.label(facts.shown)} goes from batch {number(normal['batch'])} to {number(fast['batch'])}, {times(normal['batch'] / fast['batch'])} smaller, for "
+        f"{times(price)} the price and {times(gain)} the speed. Read the same way, weights would be {percent(implied)} of that fast step; they are "
+        f"{percent(real)} of its parts, and {percent(fixed_share(fast))} are launches, other fixed costs and the network."
     )
     return Finding(text, verdict, "rows of the normal tier's plan; roofrack.cost.money.fast_mode", "inverse")
 
 
-def same_plan_sale(
-    facts: Facts, pair: tuple[str, str]
-) -> tuple[dict[str, Any], dict[str, Any], float, float] | None:
-    """Return (normal row, fast row, price ratio, speed ratio) with only the batch changed.
-
-    None where that plan has no smaller batch within the price.
-    """
-    normal = facts.tier(pair, "normal")
-    rows = facts.of(facts.away, pair).filter(
-        pl.col(COST) <= facts.settings.price_ratio * normal[COST], pl.col("batch") < normal["batch"]
-    )
-    if rows.is_empty():
-        return None
-    fast = rows.sort("batch").row(0, named=True)
-    price, gain = fast[COST] / normal[COST], fast[SPEED] / normal[SPEED]
-    return (normal, fast, price, gain) if price > 1 and gain >= 1 else None
-
-
-def bend(facts: Facts, pair: tuple[str, str]) -> tuple[float, dict[str, Any]] | None:
-    """Return how far the step leaves the straight line over batch between its ends, and where.
-
-    Of the slow tier's plan, smallest batch to largest; the number is relative, above the line > 0.
-    """
-    rows = facts.of(facts.home, pair).sort("batch")
-    if rows.height < 3:
-        return None
-    first, last = rows.row(0, named=True), rows.row(-1, named=True)
-    slope = (last["step_s"] - first["step_s"]) / (last["batch"] - first["batch"])
-    line = first["step_s"] + slope * (pl.col("batch") - first["batch"])
-    off = rows.with_columns(off=pl.col("step_s") / line - 1.0)
-    row = off.sort(pl.col("off").abs(), descending=True).row(0, named=True)
-    return row["off"], row
-
-
 def shape(facts: Facts) -> Finding | None:
-    """Whether cost over batch is a hyperbola above a constant: whether the step grows linearly."""
+    """Say whether cost over batch is a hyperbola above a constant, as a step in a line makes it."""
     bends = {pair: found for pair in facts.pairs if (found := bend(facts, pair))}
     if facts.shown not in bends:
         return None
     straight = sum(abs(off) <= NEAR - 1 for off, _ in bends.values())
     off, row = bends[facts.shown]
-    first = facts.of(facts.home, facts.shown).sort("batch").row(0, named=True)
-    touched, before = row["experts_touched"] or 0.0, first["experts_touched"] or 0.0
-    verdict: Verdict = "agrees" if abs(off) <= NEAR - 1 else "contradicts"
+    verdict: Verdict = "agrees" if 2 * straight > len(bends) else "contradicts"
     text = (
-        f"Cost against batch is a hyperbola above a constant where the step grows in a straight line with the batch. "
-        f"For {facts.label(facts.shown)} ({row['plan']}) it is off that line by at most {percent(abs(off))}, at batch "
-        f"{number(row['batch'])}; {straight} of {len(bends)} pairs stay within {percent(NEAR - 1)}."
+        f"In the lecture cost against batch is a hyperbola above a constant, since the step grows in a straight line with the batch. Here "
+        f"{straight} of {len(bends)} pairs keep within {percent(NEAR - 1)} of such a line; {facts.label(facts.shown)} leaves it by at most "
+        f"{percent(abs(off))} (at batch {number(row['batch'])})."
     )
-    if verdict == "contradicts" and off > 0 and touched > 2 * before > 0:
+    worst = max(bends, key=lambda pair: bends[pair][0])
+    off, row = bends[worst]
+    first = facts.of(facts.home, worst).sort("batch").row(0, named=True)
+    touched, before = row["experts_touched"] or 0.0, first["experts_touched"] or 0.0
+    if off > NEAR - 1 and touched > 2 * before > 0:
         text += (
-            f" The step lies above the line because batches fill the experts: a layer reads {number(before)} of its "
-            f"experts at batch {number(first['batch'])} and {number(touched)} at batch {number(row['batch'])}."
+            f" {facts.label(worst)} is {percent(off)} above it at batch {number(row['batch'])}: small batches read few experts, {number(before)} of a layer "
+            f"at batch {number(first['batch'])} and {number(touched)} at batch {number(row['batch'])}."
         )
     return Finding(text, verdict, "all batches of the slow tier's plan", "step")
 
 
-def critical_batches(facts: Facts, board: Blackboard) -> Finding:
-    """The critical batch on the blackboard, and of the blocks of the pair shown."""
-    row = facts.tier(facts.shown, "slow")
-    blocks = {
-        "attention projections": row["critical_batch_attention"],
-        "dense layers and head": row["critical_batch_dense"],
-        "routed experts": row["critical_batch_experts"],
-    }
-    parts = listed([f"{number(v, 4)} ({name})" for name, v in blocks.items() if v is not None])
-    values = [v for v in blocks.values() if v is not None]
-    wide = max(values) / min(values)
-    verdict: Verdict = "contradicts" if wide > 1 + NEAR else "agrees"
-    text = (
-        f"The blackboard's model on the blackboard's machine has one critical batch: {number(board.critical_batch, 4)} tokens. "
-        f"{facts.label(facts.shown)} has {number(row['critical_batch'], 4)} by the same formula at its own speeds, but one for "
-        f"each block with the plan that serves it cheapest ({row['plan']}): {parts}."
-    )
-    text += (
-        f" They differ by {times(wide)}: chips that hold copies of the attention weights need a larger batch to pay for reading them."
-        if verdict == "contradicts"
-        else " They are close together."
-    )
-    return Finding(text, verdict, "critical_batch columns of the slow tier", "critical")
-
-
 def lecture_penalty(facts: Facts, board: Blackboard) -> Finding:
-    """The blackboard's own cost curve: how much batching saves there."""
-    contexts = board.contexts
-    claim = facts.settings.penalty
-    values = {c: board.penalty(c) for c in contexts}
-    with_context = values[contexts[-1]]
-    verdict: Verdict = "agrees" if with_context * NEAR >= claim else "contradicts"
-    first = f"On the blackboard itself a token at batch 1 costs {times(values[contexts[0]], 3)} the cheapest one"
+    """Say how much batching saves on the blackboard itself."""
+    bare, held = board.contexts[0], board.contexts[-1]
+    verdict: Verdict = "agrees" if board.penalty(held) * NEAR >= facts.settings.penalty else "contradicts"
     text = (
-        f"{first} when contexts are left out, which is the order of the critical batch ({number(board.critical_batch, 4)}), and "
-        f"{times(with_context, 3)} at a context of {number(contexts[-1])} tokens, where KV reads set the floor."
-        if len(contexts) > 1
-        else f"{first} (no context; critical batch {number(board.critical_batch, 4)})."
+        f"On the blackboard's own round numbers a token at batch 1 costs {times(board.penalty(bare), 3)} the cheapest one if contexts are left out, "
+        f"close to the critical batch of {number(board.critical_batch)}"
     )
+    text += f", and {times(board.penalty(held), 3)} with contexts of {number(held)} tokens, whose KV reads no batch spreads." if held > bare else "."
     return Finding(text, verdict, "job blackboard", "blackboard")
 
 
 def prices(facts: Facts) -> Finding:
-    """How far the rental price moves the result, and whether the order of machines survives it."""
+    """Say how far the rental price moves the result, and whether the order of machines survives."""
     pair = facts.shown
     row = facts.tier(pair, "slow")
-    low, high = (row[COST] * f for f in price_range(facts, pair))
-    rows = [facts.tier(p, "slow") for p in facts.pairs if p[1] == pair[1]]
+    low, high = (usd(row[COST] * factor) for factor in price_range(facts, pair))
+    date = facts.configs[pair]["hardware"].get("price_date") or "undated"
     text = (
-        f"Costs move in proportion to the rental price. The cheapest token of {facts.label(pair)}, {usd(row)} per million, is "
-        f"{quantity(low, 'USD')} to {quantity(high, 'USD')} over the price range known "
-        f"({facts.configs[pair]['hardware'].get('price_date', 'undated')})."
+        f"Costs follow the rental price in proportion. The cheapest million tokens of {facts.label(pair)}, {cost(row)}, cost {low} to {high} over the "
+        f"range of prices known ({date})."
     )
+    rows = [facts.tier(other, "slow") for other in facts.pairs if other[1] == pair[1]]
     if len(rows) > 1:
         best = min(rows, key=lambda r: r[COST])
-        rivals = [r for r in rows if r is not best]
-        top = best[COST] * price_range(facts, (best["hardware"], best["model"]))[1]
-        bottom = min(r[COST] * price_range(facts, (r["hardware"], r["model"]))[0] for r in rivals)
-        text += (
-            f" {best['machine']} serves {best['model_name']} cheapest at typical prices"
-            + (", and at any prices in their ranges." if top < bottom
-               else "; within the ranges another machine can be cheaper.")  # fmt: skip
-        )
+        ranges = {r["hardware"]: price_range(facts, (r["hardware"], r["model"])) for r in rows}
+        dearest = best[COST] * ranges[best["hardware"]][1]
+        rival = min(r[COST] * ranges[r["hardware"]][0] for r in rows if r is not best)
+        text += f" {best['machine']} serves {best['model_name']} cheapest at the price taken"
+        text += ", and at any price in these ranges." if dearest < rival else "; within these ranges another machine can be cheaper."
     return Finding(text, "neutral", "usd_per_chip_hour, _low and _high of each machine", "tiers")
 
 
-def price_range(facts: Facts, pair: tuple[str, str]) -> tuple[float, float]:
-    """Return the factors from the price paid to the lowest and to the highest price known."""
-    config = facts.configs[pair]
-    suffix = {"low": "_low", "typical": "", "high": "_high"}
-    hardware, paid = config["hardware"], config["economics"]["price"]
-    now = hardware["usd_per_chip_hour" + suffix.get(paid, "")]
-    return hardware["usd_per_chip_hour_low"] / now, hardware["usd_per_chip_hour_high"] / now
-
-
 def left_out(facts: Facts) -> Finding | None:
-    """Which pairs cannot be served at all, and why."""
-    gone = [pair for pair in facts.configs if pair not in facts.pairs]
-    if not gone:
-        return None
+    """Say which pairs cannot be served at all, and why."""
     reasons = []
-    for pair in gone:
+    for pair in (pair for pair in facts.configs if pair not in facts.pairs):
         row = facts.of(facts.counts, pair).row(0, named=True)
-        name = facts.label(pair)
         if not row["runs"]:
-            reasons.append(f"{name} (none of {number(row['tried'])} plans can run)")
+            why = f"none of {number(row['tried'])} plans and batches can run"
         elif not row["one_rack"]:
-            reasons.append(f"{name} (no plan stays within one rack)")
+            why = "no plan stays within one rack"
         else:
-            reasons.append(
-                f"{name} (the weights alone take {quantity(row['weights'], 'B')} of the "
-                f"{quantity(row['room'], 'B')} a chip has for use)"
-            )
-    return Finding(f"Not served by any plan tried: {listed(reasons)}.", "neutral", "valid, racks and fits of all rows")
+            why = f"at least {quantity(row['weights'], 'B')} of weights a chip, {quantity(row['room'], 'B')} of room"
+        reasons.append(f"{facts.label(pair)} ({why})")
+    if not reasons:
+        return None
+    text = f"Not served by any plan tried: {listed(reasons)}."
+    return Finding(text, "neutral", "valid, racks and fits of all rows")
 
 
 def findings(facts: Facts, board: Blackboard) -> tuple[Finding, ...]:

@@ -87,6 +87,11 @@ class Facts:
         """The smallest batch of the run."""
         return float(self.table["batch"].min())  # type: ignore[arg-type]
 
+    @property
+    def longest(self) -> float:
+        """The largest batch of the run, whether it fits or not."""
+        return float(self.counts["largest"].max())  # type: ignore[arg-type]
+
     def label(self, pair: tuple[str, str]) -> str:
         """Return a pair in words."""
         return pair_name(self.machines[pair[0]], self.models[pair[1]])
@@ -178,6 +183,7 @@ def _rows(
     good = pl.col("valid") & pl.col("fits") & (pl.col("racks") == 1)
     counts = lazy.group_by(PAIR, maintain_order=True).agg(
         tried=pl.len(),
+        largest=pl.col("batch").max(),
         runs=pl.col("valid").sum(),
         one_rack=(pl.col("valid") & (pl.col("racks") == 1)).sum(),
         serves=good.sum(),

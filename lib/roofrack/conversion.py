@@ -220,9 +220,11 @@ def _code(where: str, leaf: Leaf, value: Any) -> float:
 
 
 def _number_hint(value: Any) -> str:
+    if not isinstance(value, str):
+        return ""
     try:
         float(value)
-    except (TypeError, ValueError):
+    except ValueError:
         return ""
     return f"; this is text: YAML reads numbers written as {float(value):.3e}"
 

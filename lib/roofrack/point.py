@@ -1,15 +1,16 @@
 """One scenario, answered at once: the same cost model on plain numbers, nothing compiled."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from roofrack.conversion import Study, to_study
 from roofrack.cost import estimate
-from roofrack.cost.layout import reasons
+from roofrack.cost.layout import REASONS, Layout, layout, reasons
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS
+from roofrack.tables import DTYPES, MATH_UNITS
 
 AT_ONCE = 10_000
 """More points than a person reads: `point` refuses and names `sweep`."""
@@ -66,15 +67,81 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def _why_not(study: Study, mask: int) -> str:
-    """Say why a plan cannot run, with the numbers that clash."""
-    plan = {k: study.leaves[f"parallelism.{k}"] for k in ("tp", "ep", "pp", "dp", "cp")}
-    sizes = ("layers", "heads", "kv_heads", "d_ff", "d_ff_expert", "experts")
-    model = {k: study.leaves[f"model.{k}"] for k in sizes}
+    """Say why a single plan cannot run: the keys that clash, their values, and what would do."""
+    said = [_CLASHES[bit](study) for bit in range(len(REASONS)) if mask >> bit & 1]
+    return "this plan cannot run: " + "; ".join(said)
+
+
+def _divides(degree: str, size: str, value: Callable[[Layout], float]) -> Callable[[Study], str]:
+    """Return the message for a degree that has to divide a size of the model."""
+
+    def say(study: Study) -> str:
+        got, whole = value(layout(study.grid())), study.leaves[size]
+        near = sorted(_divisors(whole), key=lambda d: abs(d - got))[:2]
+        return (
+            f"{degree}={got:g} does not divide {size}={whole:g} of {study.labels['model']}; "
+            f"divisors near it: {', '.join(f'{d:g}' for d in sorted(near))}"
+        )
+
+    return say
+
+
+def _divisors(whole: float) -> list[int]:
+    return [d for d in range(1, int(whole) + 1) if whole % d == 0] or [1]
+
+
+def _units(study: Study) -> str:
+    dtype = list(DTYPES)[int(study.leaves["workload.dtype.math"])]
+    has = [u for u in MATH_UNITS if study.leaves[f"hardware.flops_per_s.{u}"] > 0]
+    allowed = [name for name, row in DTYPES.items() if row.math in has]
     return (
-        f"this plan cannot run: {reasons(mask)} "
-        f"(parallelism {_listed(plan)}; model {study.labels['model']} {_listed(model)})"
+        f"workload.dtype.math={dtype}: {study.labels['hardware']} has no units for it; "
+        f"allowed: {', '.join(allowed)}"
     )
 
 
-def _listed(values: Mapping[str, float]) -> str:
-    return " ".join(f"{name}={value:g}" for name, value in values.items())
+def _stage(study: Study) -> str:
+    plan = layout(study.grid())
+    return (
+        f"parallelism.ep={plan.ep:g} does not divide the {plan.stage:g} chips of a stage "
+        "(dp*tp*cp); `stage` takes all of them"
+    )
+
+
+def _ranks(study: Study) -> str:
+    plan = layout(study.grid())
+    return (
+        f"racks={study.leaves['parallelism.racks']:g} of "
+        f"{study.grid().hardware.fabric[0].chips:g} chips is not a whole number of "
+        f"{plan.tp * plan.pp * plan.cp:g}-chip ranks (tp*pp*cp)"
+    )
+
+
+def _reach(study: Study) -> str:
+    plan, most = layout(study.grid()), study.grid().hardware.fabric[-1].chips
+    return f"{plan.chips:g} chips: the fabric of {study.labels['hardware']} connects {most:g}"
+
+
+def _pair(text: str, *paths: str) -> Callable[[Study], str]:
+    def say(study: Study) -> str:
+        values = " and ".join(f"{path}={study.leaves[path]:g}" for path in paths)
+        return f"{values}: {text}"
+
+    return say
+
+
+_CLASHES: tuple[Callable[[Study], str], ...] = (  # in the order of REASONS
+    _divides("parallelism.tp", "model.heads", lambda p: p.attention_tp),
+    _divides("parallelism.tp", "model.kv_heads", lambda p: p.attention_tp),
+    _divides("parallelism.tp", "model.d_ff", lambda p: p.tp),
+    _divides("the tensor-parallel degree of an expert", "model.d_ff_expert", lambda p: p.expert_tp),
+    _divides("parallelism.ep", "model.experts", lambda p: p.ep),
+    _stage,
+    _pair("a stage needs a layer", "parallelism.pp", "model.layers"),
+    _units,
+    _ranks,
+    _pair("under pp_batch=fixed each stage needs a sequence", "workload.batch", "parallelism.pp"),
+    _pair("a token cannot visit more", "model.experts_per_token", "model.experts"),
+    _pair("nothing of the prompt is left to compute", "workload.cached", "workload.prompt"),
+    _reach,
+)
