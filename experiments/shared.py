@@ -9,6 +9,18 @@ from roofrack.report.format import number
 from roofrack.report.page import Job, Provenance
 from roofrack.results.run import Run
 
+RESOURCES = {
+    "compute": "arithmetic",
+    "weights": "reading weights",
+    "kv": "reading the KV cache",
+    "activation": "moving activations",
+    "scale_up": "the network between chips",
+    "scale_out": "the network between racks",
+    "pipeline": "hops between pipeline stages",
+    "overhead": "launches and other fixed costs",
+}
+"""Values of the column `bound` in words."""
+
 
 def names(run: Run, group: str) -> dict[str, str]:
     """Return the full name of each hardware or model of a run, by its short name.
@@ -21,7 +33,9 @@ def names(run: Run, group: str) -> dict[str, str]:
     return full if unique else {key: key for key in full}
 
 
-def provenance(run: Run, extra: Sequence[Job] = (), facts: Mapping[str, str] | None = None) -> Provenance:
+def provenance(
+    run: Run, extra: Sequence[Job] = (), facts: Mapping[str, str] | None = None
+) -> Provenance:
     """Return how a run came about; `extra` jobs were computed for the page itself."""
     jobs = tuple(Job(j.name, j.overrides, str(j.about["config_hash"])) for j in run.jobs)
     return Provenance(
@@ -69,4 +83,6 @@ def merged(jobs: Sequence[Sequence[str]]) -> list[str]:
 
 def listed(items: Sequence[str]) -> str:
     """Return items as a list in a sentence: `a, b and c`."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+    return (
+        items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+    )

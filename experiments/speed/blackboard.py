@@ -15,7 +15,7 @@ from .rows import COST, Settings
 
 @dataclass(frozen=True)
 class Blackboard:
-    """`rows` over batch, without a context and with the run's; `closed` the closed form of a fast mode."""
+    """`rows` over batch without a context and with the run's; `closed` the form for a fast mode."""
 
     job: Job
     chips: float
@@ -44,20 +44,40 @@ def overrides(context: float) -> tuple[str, ...]:
     """Return the overrides that ask the lecture's question: bare data sheet, perfect overlap."""
     contexts = f"context=[0,{context:g}]" if context else "context=[0]"
     return (
-        "hardware=blackboard", "model=blackboard", "parallelism=rack", "racks=1", "dtype=fp8",
-        "calibration=ideal", "overlap=ideal", "batch=${geom:1,65536,33}", contexts,
-    )  # fmt: skip
+        "hardware=blackboard",
+        "model=blackboard",
+        "parallelism=rack",
+        "racks=1",
+        "dtype=fp8",
+        "calibration=ideal",
+        "overlap=ideal",
+        "batch=${geom:1,65536,33}",
+        contexts,
+    )
 
 
 def blackboard(context: float, wishes: Settings) -> Blackboard:
-    """Evaluate the blackboard over batch at two contexts: none (the lecture's form) and the run's."""
+    """Evaluate the blackboard over batch at two contexts: none, and the run's own."""
     asked = overrides(context)
     container = config.compose(asked)
     rows = point(container)
     assert isinstance(rows, list)
-    columns = ("batch", "context", "step_s", COST, "critical_batch", "bound",
-               "t_compute_s", "t_weights_s", "t_kv_s", "t_scale_up_s", "fits")  # fmt: skip
-    table = pl.DataFrame([{name: row[name] for name in columns} for row in rows], infer_schema_length=None)
+    columns = (
+        "batch",
+        "context",
+        "step_s",
+        COST,
+        "critical_batch",
+        "bound",
+        "t_compute_s",
+        "t_weights_s",
+        "t_kv_s",
+        "t_scale_up_s",
+        "fits",
+    )
+    table = pl.DataFrame(
+        [{name: row[name] for name in columns} for row in rows], infer_schema_length=None
+    )
     table = table.with_columns(pl.col("batch").cast(pl.Float64), pl.col("context").cast(pl.Float64))
     return Blackboard(
         job=Job("blackboard", asked, config_hash(container)),

@@ -51,16 +51,21 @@ def price_of_speed(facts: Facts) -> Finding:
     normal, fast = facts.tier(pair, "normal"), facts.tier(pair, "fast")
     basis = f"tiers normal and fast of {facts.label(pair)}"
     if not sells(facts, pair):
-        text = f"{facts.label(pair)}: no faster way to serve costs at most {times(wishes.price_ratio)} the normal price in this run."
+        text = (
+            f"{facts.label(pair)}: no faster way to serve costs at most {times(wishes.price_ratio)}"
+            " the normal price in this run."
+        )
         return Finding(text, "contradicts", basis, "bought")
     price, gain = sale(normal, fast)
     verdict: Verdict = "agrees" if gain * NEAR >= wishes.speed_ratio else "contradicts"
     reach = "that is within reach here" if verdict == "agrees" else "that is out of reach here"
     text = (
-        f"{facts.label(pair)}: paying {times(price)} the normal price buys {times(gain)} the normal speed, "
-        f"{speed(fast)} for each user instead of {speed(normal)}. What is paid for is a smaller batch, that is, fewer sequences that share "
-        f"each step of the model: {number(fast['batch'])} instead of {number(normal['batch'])}. The lecture's example is {times(wishes.speed_ratio)} "
-        f"the speed for {times(wishes.price_ratio)} the price; {reach}."
+        f"{facts.label(pair)}: paying {times(price)} the normal price buys {times(gain)} the normal"
+        f" speed, {speed(fast)} for each user instead of {speed(normal)}. What is paid for is a"
+        " smaller batch, that is, fewer sequences that share each step of the model:"
+        f" {number(fast['batch'])} instead of {number(normal['batch'])}. The lecture's example is"
+        f" {times(wishes.speed_ratio)} the speed for {times(wishes.price_ratio)} the price;"
+        f" {reach}."
     )
     return Finding(text, verdict, basis, "bought")
 
@@ -76,9 +81,11 @@ def spread_of_speed(facts: Facts) -> Finding | None:
     verdict: Verdict = "contradicts" if 2 * reached < len(found) else "agrees"
     cause, share = largest(facts.tier(least, "fast"))
     text = (
-        f"What at most {times(facts.settings.price_ratio)} the price buys differs between models and machines: from {times(found[least])} the "
-        f"speed ({facts.label(least)}) to {times(found[most])} ({facts.label(most)}). {reached} of {len(found)} pairs of a model and a machine "
-        f"reach {times(wanted)}. The smallest gain is held back by {cause}, {percent(share)} of the parts of its fast step."
+        f"What at most {times(facts.settings.price_ratio)} the price buys differs between models"
+        f" and machines: from {times(found[least])} the speed ({facts.label(least)}) to"
+        f" {times(found[most])} ({facts.label(most)}). {reached} of {len(found)} pairs of a model"
+        f" and a machine reach {times(wanted)}. The smallest gain is held back by {cause},"
+        f" {percent(share)} of the parts of its fast step."
     )
     return Finding(text, verdict, "tiers normal and fast of all pairs", "bought")
 
@@ -91,10 +98,12 @@ def latency_floor(facts: Facts) -> Finding:
     others = [shares(facts.tier(pair, "fastest"))["t_weights_s"] for pair in facts.pairs]
     count = sum(share < 0.5 for share in others)
     text = (
-        f"However much is paid, {facts.label(facts.shown)} generates no faster than {speed(row)} for each user: the time per output token "
-        f"(TPOT), one step, is at least {quantity(row['tpot_s'], 's')} (batch {number(row['batch'])}, {row['plan']}, {cost(row)} per million tokens). The "
-        f"lecture's floor is the time to read the weights. Here that is {percent(weights)} of the step, and {percent(fixed)} are launches, other "
-        f"fixed costs and the network. Weights are less than half of the floor in {count} of {len(others)} pairs."
+        f"However much is paid, {facts.label(facts.shown)} generates no faster than {speed(row)}"
+        " for each user: the time per output token (TPOT), one step, is at least"
+        f" {quantity(row['tpot_s'], 's')} (batch {number(row['batch'])}, {row['plan']}, {cost(row)}"
+        " per million tokens). The lecture's floor is the time to read the weights. Here that is"
+        f" {percent(weights)} of the step, and {percent(fixed)} are launches, other fixed costs and"
+        f" the network. Weights are less than half of the floor in {count} of {len(others)} pairs."
     )
     return Finding(text, verdict, "the fastest row of each pair", "floor")
 
@@ -111,9 +120,10 @@ def batch_one(facts: Facts) -> Finding | None:
     span = f"{times(low['same'])} ({low['pair']}) to " if table.height > 1 else ""
     whom = f"{reaching} of {table.height} pairs" if reaching else "no pair"
     text = (
-        f"On the chips that serve the cheapest token, a token at batch {at} costs {span}{times(high['same'])} ({high['pair']}) as much. The "
-        f"lecture's {times(claim, 4)} or so is reached by {whom}. With a plan chosen for batch {at} it is at most {times(best['searched'])} "
-        f"({best['pair']})"
+        f"On the chips that serve the cheapest token, a token at batch {at} costs"
+        f" {span}{times(high['same'])} ({high['pair']}) as much. The lecture's {times(claim, 4)} or"
+        f" so is reached by {whom}. With a plan chosen for batch {at} it is at most"
+        f" {times(best['searched'])} ({best['pair']})"
     )
     text += (
         ": the rest of the penalty is chips that such a batch does not need."
@@ -121,25 +131,36 @@ def batch_one(facts: Facts) -> Finding | None:
         else ": another plan helps little."
     )
     verdict: Verdict = "agrees" if reaching else "contradicts"
-    return Finding(text, verdict, f"rows with batch={at} over the cheapest row of each pair", "penalty")
+    return Finding(
+        text, verdict, f"rows with batch={at} over the cheapest row of each pair", "penalty"
+    )
 
 
 def what_binds(facts: Facts) -> Finding:
     """Say whether the cheapest token is bound by the arithmetic of matmuls."""
     rows = [facts.tier(pair, "slow") for pair in facts.pairs]
     bound = [row for row in rows if row["bound"] == "compute"]
-    matmul = [row for row in bound if core_share(row) < 0.5]
-    attention = [row for row in bound if core_share(row) >= 0.5]
+    matmul = [row for row in bound if core_share(facts, row) < 0.5]
+    attention = [row for row in bound if core_share(facts, row) >= 0.5]
     kv = max(rows, key=lambda row: shares(row)["t_kv_s"])
     verdict: Verdict = "agrees" if 2 * len(matmul) > len(rows) else "contradicts"
     text = (
-        f"In the lecture a large enough batch is bound by arithmetic. Here the largest part of the cheapest step is the arithmetic of matmuls in "
-        f"{len(matmul)} of {len(rows)} pairs. Every further sequence brings a KV cache of its own to be read, {number(facts.context)} tokens long: "
-        f"up to {percent(shares(kv)['t_kv_s'])} of the cheapest step ({kv['pair']})."
+        "With contexts left out, as on the blackboard, a large enough batch is bound by"
+        " arithmetic. Here the largest part of the cheapest step is the arithmetic of matmuls in"
+        f" {len(matmul)} of {len(rows)} pairs. Every further sequence brings a KV cache of its own"
+        f" to be read, {number(facts.context)} tokens long: up to {percent(shares(kv)['t_kv_s'])}"
+        f" of the cheapest step ({kv['pair']})."
     )
     if attention:
-        text += f" In {listed([row['pair'] for row in attention])} attention over that context is the arithmetic that counts, and no batch spreads it."
-    return Finding(text, verdict, "slow tier of each pair: `bound`, and parts over step_upper_s", "shares")
+        names = listed([row["pair"] for row in attention])
+        shares_of = core_share(facts, max(attention, key=lambda row: core_share(facts, row)))
+        text += (
+            f" In {names} arithmetic is the largest part, but up to {percent(shares_of)} of it is"
+            " attention over that context, which no batch spreads."
+        )
+    return Finding(
+        text, verdict, "slow tier of each pair: `bound`, and parts over step_upper_s", "shares"
+    )
 
 
 def memory_cap(facts: Facts) -> Finding:
@@ -149,12 +170,16 @@ def memory_cap(facts: Facts) -> Finding:
     short = [r for r in rows if room[r["pair"]] < min(r["critical_batch"], facts.longest)]
     shown = max(short or rows, key=lambda r: r["critical_batch"] / room[r["pair"]])
     text = (
-        f"Memory is full before the critical batch (the tokens in a step from which on arithmetic takes longer than reading the weights) in "
-        f"{len(short)} of {len(rows)} pairs. {shown['pair']} has room for {number(room[shown['pair']])} sequences of {number(facts.context)} tokens "
-        f"({shown['plan']}); its critical batch is {number(shown['critical_batch'])}."
+        "The lecture runs at the critical batch (the tokens in a step from which on arithmetic"
+        f" takes longer than reading the weights) in {len(short)} of {len(rows)} pairs."
+        f" {shown['pair']} has room for {number(room[shown['pair']])} sequences of"
+        f" {number(facts.context)} tokens ({shown['plan']}); its critical batch is"
+        f" {number(shown['critical_batch'])}."
     )
     verdict: Verdict = "contradicts" if 2 * len(short) > len(rows) else "neutral"
-    return Finding(text, verdict, "largest batch that fits the slow tier's plan; critical_batch", "critical")
+    return Finding(
+        text, verdict, "largest batch that fits the slow tier's plan; critical_batch", "critical"
+    )
 
 
 def critical_batches(facts: Facts, board: Blackboard) -> Finding:
@@ -170,11 +195,15 @@ def critical_batches(facts: Facts, board: Blackboard) -> Finding:
     verdict: Verdict = "contradicts" if apart > APART else "agrees"
     each = listed([f"{number(value)} for the {name}" for name, value in blocks.items()])
     text = (
-        f"The blackboard has one critical batch, {number(board.critical_batch)} tokens. The same formula gives {number(row['critical_batch'])} for "
-        f"{facts.label(facts.shown)}. With the plan that serves it cheapest ({row['plan']}) each block has its own: {each}. They "
+        f"The blackboard has one critical batch, {number(board.critical_batch)} tokens. The same"
+        f" formula gives {number(row['critical_batch'])} for {facts.label(facts.shown)}. With the"
+        f" plan that serves it cheapest ({row['plan']}) each block has its own: {each}. They "
     )
     text += f"differ by up to {times(apart)}" if verdict == "contradicts" else "lie close together"
-    if verdict == "contradicts" and blocks.get("routed experts", 0) < blocks["attention projections"]:
+    if (
+        verdict == "contradicts"
+        and blocks.get("routed experts", 0) < blocks["attention projections"]
+    ):
         text += ": weights held in several copies need more tokens, since each copy is read"
     return Finding(f"{text}.", verdict, "critical_batch columns of the slow tier", "critical")
 
@@ -190,14 +219,20 @@ def inverse(facts: Facts, board: Blackboard) -> Finding | None:
     implied, real = fast_mode(price, gain).weight_share_fast, shares(fast)["t_weights_s"]
     verdict: Verdict = "agrees" if implied <= NEAR * real else "contradicts"
     text = (
-        f"The lecture's inverse: if a step is one read of the weights plus a cost for each sequence, {times(wishes.price_ratio)} the price at "
-        f"{times(wishes.speed_ratio)} the speed means a batch {number(closed.batch_ratio, 4)} times smaller, and reading weights is "
-        f"{percent(closed.weight_share_slow, 3)} of the normal step and {percent(closed.weight_share_fast, 3)} of the fast one. Here, on unchanged chips "
-        f"({normal['plan']}), {facts.label(facts.shown)} goes from batch {number(normal['batch'])} to {number(fast['batch'])}, {times(normal['batch'] / fast['batch'])} smaller, for "
-        f"{times(price)} the price and {times(gain)} the speed. Read the same way, weights would be {percent(implied)} of that fast step; they are "
-        f"{percent(real)} of its parts, and {percent(fixed_share(fast))} are launches, other fixed costs and the network."
+        "The lecture's inverse: if a step is one read of the weights plus a cost for each"
+        f" sequence, {times(wishes.price_ratio)} the price at {times(wishes.speed_ratio)} the speed"
+        f" means a batch {number(closed.batch_ratio, 4)} times smaller, and reading weights is"
+        f" {percent(closed.weight_share_slow, 3)} of the normal step and"
+        f" {percent(closed.weight_share_fast, 3)} of the fast one. Here, on unchanged chips"
+        f" ({normal['plan']}), {facts.label(facts.shown)} goes from batch {number(normal['batch'])}"
+        f" to {number(fast['batch'])}, {times(normal['batch'] / fast['batch'])} smaller, for"
+        f" {times(price)} the price and {times(gain)} the speed. Read the same way, weights would"
+        f" be {percent(implied)} of that fast step; they are {percent(real)} of its parts, and"
+        f" {percent(fixed_share(fast))} are launches, other fixed costs and the network."
     )
-    return Finding(text, verdict, "rows of the normal tier's plan; roofrack.cost.money.fast_mode", "inverse")
+    return Finding(
+        text, verdict, "rows of the normal tier's plan; roofrack.cost.money.fast_mode", "inverse"
+    )
 
 
 def shape(facts: Facts) -> Finding | None:
@@ -209,9 +244,10 @@ def shape(facts: Facts) -> Finding | None:
     off, row = bends[facts.shown]
     verdict: Verdict = "agrees" if 2 * straight > len(bends) else "contradicts"
     text = (
-        f"In the lecture cost against batch is a hyperbola above a constant, since the step grows in a straight line with the batch. Here "
-        f"{straight} of {len(bends)} pairs keep within {percent(NEAR - 1)} of such a line; {facts.label(facts.shown)} leaves it by at most "
-        f"{percent(abs(off))} (at batch {number(row['batch'])})."
+        "In the lecture cost against batch is a hyperbola above a constant, since the step grows"
+        f" in a straight line with the batch. Here {straight} of {len(bends)} pairs keep within"
+        f" {percent(NEAR - 1)} of such a line; {facts.label(facts.shown)} leaves it by at most"
+        f" {percent(abs(off))} (at batch {number(row['batch'])})."
     )
     worst = max(bends, key=lambda pair: bends[pair][0])
     off, row = bends[worst]
@@ -219,8 +255,9 @@ def shape(facts: Facts) -> Finding | None:
     touched, before = row["experts_touched"] or 0.0, first["experts_touched"] or 0.0
     if off > NEAR - 1 and touched > 2 * before > 0:
         text += (
-            f" {facts.label(worst)} is {percent(off)} above it at batch {number(row['batch'])}: small batches read few experts, {number(before)} of a layer "
-            f"at batch {number(first['batch'])} and {number(touched)} at batch {number(row['batch'])}."
+            f" {facts.label(worst)} is {percent(off)} above it at batch {number(row['batch'])}:"
+            f" small batches read few experts, {number(before)} of a layer at batch"
+            f" {number(first['batch'])} and {number(touched)} at batch {number(row['batch'])}."
         )
     return Finding(text, verdict, "all batches of the slow tier's plan", "step")
 
@@ -228,12 +265,20 @@ def shape(facts: Facts) -> Finding | None:
 def lecture_penalty(facts: Facts, board: Blackboard) -> Finding:
     """Say how much batching saves on the blackboard itself."""
     bare, held = board.contexts[0], board.contexts[-1]
-    verdict: Verdict = "agrees" if board.penalty(held) * NEAR >= facts.settings.penalty else "contradicts"
-    text = (
-        f"On the blackboard's own round numbers a token at batch 1 costs {times(board.penalty(bare), 3)} the cheapest one if contexts are left out, "
-        f"close to the critical batch of {number(board.critical_batch)}"
+    verdict: Verdict = (
+        "agrees" if board.penalty(held) * NEAR >= facts.settings.penalty else "contradicts"
     )
-    text += f", and {times(board.penalty(held), 3)} with contexts of {number(held)} tokens, whose KV reads no batch spreads." if held > bare else "."
+    text = (
+        "On the blackboard's own round numbers a token at batch 1 costs"
+        f" {times(board.penalty(bare), 3)} the cheapest one if contexts are left out, close to the"
+        f" critical batch of {number(board.critical_batch)}"
+    )
+    text += (
+        f", and {times(board.penalty(held), 3)} with contexts of {number(held)} tokens, whose KV"
+        " reads no batch spreads."
+        if held > bare
+        else "."
+    )
     return Finding(text, verdict, "job blackboard", "blackboard")
 
 
@@ -244,8 +289,9 @@ def prices(facts: Facts) -> Finding:
     low, high = (usd(row[COST] * factor) for factor in price_range(facts, pair))
     date = facts.configs[pair]["hardware"].get("price_date") or "undated"
     text = (
-        f"Costs follow the rental price in proportion. The cheapest million tokens of {facts.label(pair)}, {cost(row)}, cost {low} to {high} over the "
-        f"range of prices known ({date})."
+        "Costs follow the rental price in proportion. The cheapest million tokens of"
+        f" {facts.label(pair)}, {cost(row)}, cost {low} to {high} over the range of prices known"
+        f" ({date})."
     )
     rows = [facts.tier(other, "slow") for other in facts.pairs if other[1] == pair[1]]
     if len(rows) > 1:
@@ -254,7 +300,11 @@ def prices(facts: Facts) -> Finding:
         dearest = best[COST] * ranges[best["hardware"]][1]
         rival = min(r[COST] * ranges[r["hardware"]][0] for r in rows if r is not best)
         text += f" {best['machine']} serves {best['model_name']} cheapest at the price taken"
-        text += ", and at any price in these ranges." if dearest < rival else "; within these ranges another machine can be cheaper."
+        text += (
+            ", and at any price in these ranges."
+            if dearest < rival
+            else "; within these ranges another machine can be cheaper."
+        )
     return Finding(text, "neutral", "usd_per_chip_hour, _low and _high of each machine", "tiers")
 
 
@@ -268,7 +318,10 @@ def left_out(facts: Facts) -> Finding | None:
         elif not row["one_rack"]:
             why = "no plan stays within one rack"
         else:
-            why = f"at least {quantity(row['weights'], 'B')} of weights a chip, {quantity(row['room'], 'B')} of room"
+            why = (
+                f"at least {quantity(row['weights'], 'B')} of weights a chip,"
+                f" {quantity(row['room'], 'B')} of room"
+            )
         reasons.append(f"{facts.label(pair)} ({why})")
     if not reasons:
         return None

@@ -4,18 +4,10 @@ from typing import Any
 
 import polars as pl
 
+from ..shared import RESOURCES
 from .rows import COST, PAIR, SPEED, Facts
 
-PARTS = {
-    "t_compute_s": "arithmetic",
-    "t_weights_s": "reading weights",
-    "t_kv_s": "reading the KV cache",
-    "t_activation_s": "moving activations",
-    "t_scale_up_s": "the network between chips",
-    "t_scale_out_s": "the network between racks",
-    "t_pipeline_s": "hops between pipeline stages",
-    "t_overhead_s": "launches and other fixed costs",
-}
+PARTS = {f"t_{name}_s": words for name, words in RESOURCES.items()}
 """Parts of a step in words; they sum to `step_upper_s`."""
 
 Row = dict[str, Any]
@@ -39,10 +31,16 @@ def fixed_share(row: Row) -> float:
     return sum(parts[p] for p in ("t_overhead_s", "t_scale_up_s", "t_scale_out_s", "t_pipeline_s"))
 
 
-def core_share(row: Row) -> float:
-    """Return the share of the attention over the context in the busy time of all blocks."""
-    blocks = sum(value or 0.0 for key, value in row.items() if key.startswith("block_"))
-    return (row["block_attention_core_s"] or 0.0) / blocks
+def core_share(facts: Facts, row: Row) -> float:
+    """Return the share of attention over the context in the FLOP of a token.
+
+    The rest are matmuls with weights, 2 FLOP per active parameter; windows count with their length.
+    """
+    model = facts.configs[row["hardware"], row["model"]]["model"]
+    windowed = model["window_layers"] / model["layers"]
+    seen = facts.context * (1 - windowed) + min(facts.context, model["window"]) * windowed
+    core = row["attention_flops_per_context_token"] * seen
+    return core / (core + 2.0 * row["params_active"])
 
 
 def sale(normal: Row, fast: Row) -> tuple[float, float]:

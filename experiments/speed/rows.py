@@ -1,8 +1,8 @@
 """The rows behind "what does speed cost?": plans that can serve, the best of them, and the tiers.
 
 A pair is one model on one machine. All tables hold one row per plan and batch, with the columns of
-the result schema and: `pair`, `machine`, `model_name` (full names), `plan` (in words), `ways` (the
-plan's degrees and dtype as one key), `tier`.
+the result schema and: `pair` (and as `two_lines`), `machine`, `model_name` (full names), `plan` (in
+words), `ways` (the plan's degrees and dtype as one key), `tier`.
 """
 
 from collections.abc import Mapping
@@ -21,6 +21,8 @@ PAIR = ("hardware", "model")
 DEGREES = ("tp", "dp", "ep", "pp", "cp")
 TIERS = ("slow", "normal", "fast", "fastest")
 """Ways to serve, from the cheapest token to the quickest one (`tiers` defines them)."""
+Configs = Mapping[tuple[str, str], Mapping[str, Any]]
+"""The composed configuration of each pair."""
 COST, SPEED = "usd_per_mtok", "tokens_per_s_per_user"
 
 
@@ -38,14 +40,21 @@ class Settings:
 
 def settings(experiment: Mapping[str, Any]) -> Settings:
     """Read the settings of the question; raise InputError for a ratio that is not above 1."""
-    ratios = {}
-    for key in ("price_ratio", "speed_ratio", "normal_premium", "penalty"):
-        value = experiment.get(key)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value < 1e9:
-            raise InputError(f"experiment.{key}={value}: allowed is a number above 1")
-        ratios[key] = float(value)
-    shown = {key: str(experiment.get(key)) for key in ("show_hardware", "show_model")}
-    return Settings(**ratios, **shown)
+    return Settings(
+        price_ratio=_ratio(experiment, "price_ratio"),
+        speed_ratio=_ratio(experiment, "speed_ratio"),
+        normal_premium=_ratio(experiment, "normal_premium"),
+        penalty=_ratio(experiment, "penalty"),
+        show_hardware=str(experiment.get("show_hardware")),
+        show_model=str(experiment.get("show_model")),
+    )
+
+
+def _ratio(experiment: Mapping[str, Any], key: str) -> float:
+    value = experiment.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 1 < value < 1e9:
+        raise InputError(f"experiment.{key}={value}: allowed is a number above 1")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -66,7 +75,7 @@ class Facts:
     home: pl.DataFrame
     away: pl.DataFrame
     counts: pl.DataFrame
-    configs: Mapping[tuple[str, str], Mapping[str, Any]]
+    configs: Configs
     machines: Mapping[str, str]
     models: Mapping[str, str]
     context: float
@@ -111,12 +120,14 @@ def pair_name(machine: str, model: str) -> str:
 
 
 def facts(run: Run) -> Facts:
-    """Compute the tables of the page. Raises InputError where the run cannot answer the question."""
+    """Compute the tables of the page. Raises InputError where the run cannot answer it."""
     configs = _configs(run)
     machines, models = names(run, "hardware"), names(run, "model")
     rows, counts = _rows(run, configs)
     if rows.is_empty():
-        raise InputError("experiment=fast_mode: no plan of this run fits any machine; nothing to compare")
+        raise InputError(
+            "experiment=fast_mode: no plan of this run fits any machine; nothing to compare"
+        )
     table = _named(rows, machines, models)
     wishes = settings(run.experiment)
     frontier = pareto(table)
@@ -150,82 +161,102 @@ def _configs(run: Run) -> dict[tuple[str, str], Mapping[str, Any]]:
         pair = (choices["hardware"], choices["model"])
         if pair in found:
             raise InputError(
-                f"experiment=fast_mode: two jobs for {' and '.join(pair)}; the page compares plans, "
-                "batches, machines and models: choose one value of everything else"
+                f"experiment=fast_mode: two jobs for {' and '.join(pair)}; the page compares plans,"
+                " batches, machines and models: choose one value of everything else"
             )
         found[pair] = job.config
     return found
 
 
-def _rows(
-    run: Run, configs: Mapping[tuple[str, str], Mapping[str, Any]]
-) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read the plans worth comparing, and count the others."""
+def _plan_axes(run: Run) -> list[str]:
+    """Return the swept columns other than batch; refuse what the page does not compare."""
     axes = [axis for axis in run.axes if axis not in ("batch", "workload.batch")]
     if len(axes) == len(run.axes):
         raise InputError("experiment=fast_mode: batch is not an axis; give it a list of values")
-    strange = [a for a in axes if not a.startswith(("parallelism.", "workload.dtype.")) and a != "pp"]
-    if strange:
-        raise InputError(f"experiment=fast_mode: {strange[0]} is swept too; give it one value per run")
+    known = ("parallelism.", "workload.dtype.")
+    if strange := [axis for axis in axes if not axis.startswith(known) and axis != "pp"]:
+        raise InputError(
+            f"experiment=fast_mode: {strange[0]} is swept too; give it one value per run"
+        )
+    return axes
+
+
+def _rows(run: Run, configs: Configs) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return the plans that can serve within one rack, and counts of all that were tried."""
+    axes = _plan_axes(run)
     if next(iter(configs.values()))["workload"]["phase"] != "decode":
-        raise InputError("experiment=fast_mode: speed is a matter of decoding; leave workload.phase=decode")
-    kept = [c for c in COLUMNS if c not in ("chips", *PAIR)]
+        raise InputError("experiment=fast_mode: speed is a matter of decoding; leave phase=decode")
     lazy = run.rows.rename({"workload.batch": "batch"}, strict=False).with_row_index("place")
-    lazy = lazy.select("place", *PAIR, "batch", *axes, "chips", *kept)
+    kept = [name for name in COLUMNS if name not in PAIR]
+    lazy = lazy.select("place", *PAIR, "batch", *axes, *kept)
     lazy = lazy.join(_degrees(configs, axes), on=PAIR, how="left", maintain_order="left")
-    distinct = (pl.col("dp") == 1) | ((pl.col("experts") > 0) & (pl.col("ep") != "1"))
-    lazy = lazy.with_columns(**{d: pl.col(s).cast(pl.String if d == "ep" else pl.Int64)
-                                for d, s in _sources(axes).items()})  # fmt: skip
+    types = {d: pl.String if d == "ep" else pl.Int64 for d in DEGREES}
+    lazy = lazy.with_columns(**{d: pl.col(s).cast(types[d]) for d, s in _sources(axes).items()})
     if "parallelism.dp" in axes:  # copies that share nothing cost what one copy costs
-        lazy = lazy.filter(distinct)
-    lazy = lazy.with_columns(ways=pl.concat_str([pl.col(a).cast(pl.String) for a in axes], separator=" ")
-                             if axes else pl.lit(""))  # fmt: skip
-    good = pl.col("valid") & pl.col("fits") & (pl.col("racks") == 1)
-    counts = lazy.group_by(PAIR, maintain_order=True).agg(
+        shares_experts = (pl.col("experts") > 0) & (pl.col("ep") != "1")
+        lazy = lazy.filter((pl.col("dp") == 1) | shares_experts)
+    ways = pl.concat_str([pl.col(a).cast(pl.String) for a in axes], separator=" ")
+    lazy = lazy.with_columns(ways=ways if axes else pl.lit(""))
+    near = pl.col("valid") & (pl.col("racks") == 1)
+    return lazy.filter(near & pl.col("fits")).collect(), _counts(lazy, near).collect()
+
+
+def _counts(lazy: pl.LazyFrame, near: pl.Expr) -> pl.LazyFrame:
+    """Count per pair what was tried, runs, stays in a rack (`near`), and what weights take."""
+    return lazy.group_by(PAIR, maintain_order=True).agg(
         tried=pl.len(),
         largest=pl.col("batch").max(),
         runs=pl.col("valid").sum(),
-        one_rack=(pl.col("valid") & (pl.col("racks") == 1)).sum(),
-        serves=good.sum(),
-        weights=pl.col("mem_weights_bytes").filter(pl.col("valid") & (pl.col("racks") == 1)).min(),
+        one_rack=near.sum(),
+        weights=pl.col("mem_weights_bytes").filter(near).min(),
         room=pl.col("mem_capacity_bytes").max(),
     )
-    return lazy.filter(good).collect(), counts.collect()
 
 
 def _sources(axes: list[str]) -> dict[str, str]:
     """Return the column that holds each degree: its axis if it was swept, else the setting."""
-    swept = {d: a for d in DEGREES for a in (f"parallelism.{d}", d if d == "pp" else "") if a in axes}
+    swept = {
+        d: a for d in DEGREES for a in (f"parallelism.{d}", d if d == "pp" else "") if a in axes
+    }
     return {d: swept.get(d, f"given_{d}") for d in DEGREES}
 
 
-def _degrees(configs: Mapping[tuple[str, str], Mapping[str, Any]], axes: list[str]) -> pl.LazyFrame:
+def _degrees(configs: Configs, axes: list[str]) -> pl.LazyFrame:
     """Return what the configuration of each pair says of its plan, and the model's experts."""
     rows = []
     for (hardware, model), config in configs.items():
         plan = dict(config["parallelism"])
         plan["pp"] = plan["pp"] if config.get("pp") is None else config["pp"]
-        given = {f"given_{d}": str(plan[d]) for d in DEGREES if _sources(axes)[d].startswith("given")}
+        given = {
+            f"given_{d}": str(plan[d]) for d in DEGREES if _sources(axes)[d].startswith("given")
+        }
         experts = config["model"]["experts"]
         rows.append({"hardware": hardware, "model": model, "experts": float(experts), **given})
     return pl.LazyFrame(rows)
 
 
-def _named(rows: pl.DataFrame, machines: Mapping[str, str], models: Mapping[str, str]) -> pl.DataFrame:
+def _named(
+    rows: pl.DataFrame, machines: Mapping[str, str], models: Mapping[str, str]
+) -> pl.DataFrame:
     """Add names in words."""
     machine = pl.col("hardware").replace_strict(machines, return_dtype=pl.String)
     model = pl.col("model").replace_strict(models, return_dtype=pl.String)
     spread = pl.when(pl.col("ep") == "stage").then(pl.col("chips").cast(pl.Int64).cast(pl.String))
     experts = spread.otherwise(pl.col("ep"))
     words = pl.format("{} chips: TP {}", pl.col("chips").cast(pl.Int64), pl.col("tp"))
-    words = pl.when(pl.col("dp") > 1).then(pl.format("{}, DP {}", words, pl.col("dp"))).otherwise(words)
+    words = (
+        pl.when(pl.col("dp") > 1).then(pl.format("{}, DP {}", words, pl.col("dp"))).otherwise(words)
+    )
     has_experts = (pl.col("experts") > 0) & (experts != "1")
     words = pl.when(has_experts).then(pl.format("{}, EP {}", words, experts)).otherwise(words)
-    words = pl.when(pl.col("pp") > 1).then(pl.format("{}, PP {}", words, pl.col("pp"))).otherwise(words)
+    words = (
+        pl.when(pl.col("pp") > 1).then(pl.format("{}, PP {}", words, pl.col("pp"))).otherwise(words)
+    )
     return rows.with_columns(
         machine=machine,
         model_name=model,
         pair=pl.format("{} on {}", model, machine),
+        two_lines=pl.format("{}\n{}", model, machine),
         plan=words.str.replace(r"^1 chips", "1 chip"),
     )
 
@@ -233,13 +264,15 @@ def _named(rows: pl.DataFrame, machines: Mapping[str, str], models: Mapping[str,
 def _order(table: pl.DataFrame) -> tuple[pl.Expr, ...]:
     """Return the sort keys that keep pairs in the order in which the run has them."""
     return tuple(
-        pl.col(key).replace_strict({v: i for i, v in enumerate(table[key].unique(maintain_order=True))})
+        pl.col(key).replace_strict(
+            {v: i for i, v in enumerate(table[key].unique(maintain_order=True))}
+        )
         for key in ("model", "hardware")
     )
 
 
 def _first(table: pl.DataFrame, *keys: str, by: tuple[str, ...]) -> pl.DataFrame:
-    """Return the first row of each group by `keys` (speed counts down), ties by place in the run."""
+    """Return the first row of each group by `keys` (speed counts down), ties as in the run."""
     down = [key == SPEED for key in keys]
     ordered = table.sort(*keys, "chips", "place", descending=[*down, False, False])
     return ordered.group_by(by, maintain_order=True).first().select(table.columns)
@@ -247,8 +280,14 @@ def _first(table: pl.DataFrame, *keys: str, by: tuple[str, ...]) -> pl.DataFrame
 
 def pareto(table: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of each pair that no other beats in cost and speed, the cheapest first."""
-    ordered = table.sort(*_order(table), COST, SPEED, "chips", "place",
-                         descending=[False, False, False, True, False, False])  # fmt: skip
+    ordered = table.sort(
+        *_order(table),
+        COST,
+        SPEED,
+        "chips",
+        "place",
+        descending=[False, False, False, True, False, False],
+    )
     before = pl.col(SPEED).cum_max().shift(1).over(PAIR)
     return ordered.filter(before.is_null() | (pl.col(SPEED) > before))
 

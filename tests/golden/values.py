@@ -1,14 +1,14 @@
-"""Golden values: a question, asked with the inputs as its source prints them, and the printed answer.
+"""Golden values: a question with the inputs as its source prints them, and the printed answer.
 
 `column` is a column of the result schema or arithmetic on columns; `printed` holds as many digits
 as the source gives, and half a unit of the last is the tolerance. `over` asks for the ratio of the
 column to its value under other overrides.
 
-Not yet, with the parts of the tool they belong to: training FLOP, MFU, pipeline bubbles, activation
-and optimiser memory and iteration times (DeepSeek-V3 pre-training; Narayanan 2021; ZeRO, Rajbhandari
-2019; ZB, Qi 2023; DualPipe; Korthikanti 2022); measured dispatch times of DeepEP; the day of
-DeepSeek's service (open-infra-index); the latency-optimal number of chips of Erdil 2025; 2D
-weight-stationary sharding (Pope 2022); predictions of other tools.
+Not yet, with the parts of the tool they belong to: training FLOP, MFU, pipeline bubbles, memory and
+iteration times (DeepSeek-V3 pre-training; Narayanan 2021; ZeRO, Rajbhandari 2019; ZB, Qi 2023;
+DualPipe; Korthikanti 2022); measured dispatch times of DeepEP; the day of DeepSeek's service
+(open-infra-index); the latency-optimal number of chips of Erdil 2025; 2D weight-stationary sharding
+(Pope 2022); predictions of other tools.
 """
 
 from typing import NamedTuple
@@ -37,7 +37,7 @@ BOARD = "hardware=blackboard model=blackboard calibration=ideal overlap=ideal"
 # totals of a dense model: no experts, nothing known of its heads
 DENSE = "model=blackboard model.experts=0 model.experts_per_token=0 model.moe_layers=0"
 
-# ---- arithmetic intensity of data sheets: the batch where a dense matmul changes from memory to compute
+# ---- data sheets: the batch where a dense matmul changes from memory to compute bound
 
 
 def _ridge(machine: str, chip: str, dtype: str, printed: str) -> Golden:
@@ -73,14 +73,16 @@ EIGHT_RACKS = f"{RACK} racks=8 batch=1000"
 # one layer in each stage, each stage a rack
 STAGES = f"{RACK} racks=4 pp=4 model.layers=4 model.moe_layers=4 dtype=bf16 batch=6400000"
 PIPELINE = (
-    f"{BOARD} dtype=fp8 model.params_total=1e12 parallelism=single parallelism.dp=64 parallelism.ep=stage "
-    "batch=2400 context=100000 model.kv_bytes_per_token=2048"
+    f"{BOARD} dtype=fp8 parallelism=single parallelism.dp=64 parallelism.ep=stage "
+    "model.params_total=1e12 batch=2400 context=100000 model.kv_bytes_per_token=2048"
 )
 KNEE = "parallelism=single calibration=ideal model=blackboard model.params_active=1e11"
 
 LECTURES = [
     Golden("critical-batch", LECTURE, f"{BOARD} {ONE} dtype=fp8", "critical_batch", "5441"),
-    Golden("critical-experts", LECTURE, f"{BOARD} {ONE} dtype=fp8", "critical_batch_experts", "9600"),
+    Golden(
+        "critical-experts", LECTURE, f"{BOARD} {ONE} dtype=fp8", "critical_batch_experts", "9600"
+    ),
     Golden("hbm-drain", LECTURE, f"{BOARD} {ONE}", "hbm_drain_s", "14.4e-3"),
     Golden("two-racks-leaving", LECTURE, f"{RACK} racks=2", "scale_out_fraction", "0.5000"),
     Golden(
@@ -129,7 +131,8 @@ LECTURES = [
         for p, cache in ((1, "7.68e9"), (2, "3.84e9"), (4, "1.92e9"))
     ),
     Golden(
-        "knee-lecture", LECTURE, f"{KNEE} hardware=blackboard dtype=fp8 model.kv_bytes_per_token=1667",
+        "knee-lecture", LECTURE,
+        f"{KNEE} hardware=blackboard dtype=fp8 model.kv_bytes_per_token=1667",
         "context_knee_tokens", "2.00e5",
     ),
     Golden(
@@ -177,7 +180,8 @@ COUNTS = [
     ),
     Golden(
         "qwen-72b-cache", "Qwen2.5 technical report, arXiv:2412.15115 table 1",
-        f"{LLAMA} model.layers=80 model.d_ff=29568 model.vocab=152064", "kv_bytes_per_token", "327680",
+        f"{LLAMA} model.layers=80 model.d_ff=29568 model.vocab=152064",
+        "kv_bytes_per_token", "327680",
     ),
     Golden("book-dense-total", f"{BOOK}, transformers", SMALL, "params_total", "18385207296"),
     Golden(
@@ -265,8 +269,8 @@ SERVED_13B = (
 # 72 B200 as one chip: no plan lays 256 experts over 72 chips
 V3_RACK = (
     f"hardware=b200 model=deepseek_v3 {ONE} dtype=fp8_block context=4989 cost.activation_io=false "
-    "hardware.flops_per_s.bf16=1.62e17 hardware.flops_per_s.fp8=3.24e17 hardware.hbm_bytes=1.296e13 "
-    "hardware.hbm_bytes_per_s=5.76e14"
+    "hardware.flops_per_s.bf16=1.62e17 hardware.flops_per_s.fp8=3.24e17 "
+    "hardware.hbm_bytes=1.296e13 hardware.hbm_bytes_per_s=5.76e14"
 )
 V3_NO_CORE = f"{V3_RACK} cost.attention_core=false"
 V3_EMBEDDING = f"{V3_NO_CORE} cost.read_embedding=true"
@@ -279,14 +283,16 @@ PASSES = [
     ),
     Golden("70b-step", f"{BOOK}, applied inference", SERVED_70B, "step_s", "17.43e-3"),
     Golden(
-        "30b-step-matmul", f"{BOOK}, inference", f"{SERVED_30B} overlap=matmul", "step_s", "21.05e-3"
+        "30b-step-matmul", f"{BOOK}, inference", f"{SERVED_30B} overlap=matmul",
+        "step_s", "21.05e-3",
     ),
     Golden(
         "30b-step-ideal", f"{BOOK}, inference", f"{SERVED_30B} overlap=ideal", "step_s", "18.50e-3"
     ),
     *(
         Golden(
-            f"13b-step-{batch}", f"{BOOK}, inference", f"{SERVED_13B} batch={batch}", "step_s", printed
+            f"13b-step-{batch}", f"{BOOK}, inference", f"{SERVED_13B} batch={batch}",
+            "step_s", printed,
         )
         for batch, printed in (
             (1, "4.98e-3"), (8, "12.13e-3"), (16, "20.30e-3"), (32, "36.65e-3"), (64, "69.33e-3"),

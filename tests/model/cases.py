@@ -16,11 +16,12 @@ from roofrack.nouns import Scenario
 from roofrack.tables import DTYPES, MATH_UNITS
 
 HARDWARE = (
-    "a100_80gb", "b200", "blackboard", "gb200_nvl72", "h100_sxm", "h800", "mi300x", "tpu_v4", "tpu_v5e",
+    "a100_80gb", "b200", "blackboard", "gb200_nvl72", "h100_sxm", "h800", "mi300x", "tpu_v4",
+    "tpu_v5e",
 )  # fmt: skip
 MODELS = (
-    "blackboard", "deepseek_v3", "gemma3_27b", "gpt3_175b", "llama2_13b", "llama3_1_70b", "mixtral_8x7b",
-    "palm_540b", "qwen3_235b_a22b",
+    "blackboard", "deepseek_v3", "gemma3_27b", "gpt3_175b", "llama2_13b", "llama3_1_70b",
+    "mixtral_8x7b", "palm_540b", "qwen3_235b_a22b",
 )  # fmt: skip
 DTYPE = {name: float(index) for index, name in enumerate(DTYPES)}
 PARTS = tuple(f"t_{part}_s" for part in Parts._fields)
@@ -60,8 +61,19 @@ def study(
 
 
 def given(**leaves: Any) -> dict[str, Any]:
-    """Return leaves by path: plan and workload leaves by their bare name, others with __ for dots."""
-    plan = ("tp", "ep", "pp", "dp", "cp", "attention_dp", "sequence_parallel", "pp_batch", "dedup", "racks")
+    """Return leaves by path: those of plan and workload have bare names, others __ for dots."""
+    plan = (
+        "tp",
+        "ep",
+        "pp",
+        "dp",
+        "cp",
+        "attention_dp",
+        "sequence_parallel",
+        "pp_batch",
+        "dedup",
+        "racks",
+    )
     paths: dict[str, Any] = {}
     for name, value in leaves.items():
         if name in plan:

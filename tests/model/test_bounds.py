@@ -58,7 +58,9 @@ def test_estimate_lies_between_its_bounds(seed: int, phase: str, overlap: str) -
     assert row["params_active"] <= row["params_total"]
 
 
-@forall(seeds, phases, overlaps, st.sampled_from([*LINKS, *EFFICIENCIES, "hardware.hbm_bytes_per_s"]))
+@forall(
+    seeds, phases, overlaps, st.sampled_from([*LINKS, *EFFICIENCIES, "hardware.hbm_bytes_per_s"])
+)
 @settings(max_examples=150)
 def test_faster_hardware_is_not_slower(seed: int, phase: str, overlap: str, leaf: str) -> None:
     scenario = scenario_of(seed, phase, overlap)

@@ -1,4 +1,4 @@
-"""Parameter counts: published totals of every file of conf/model, exact where integers are known."""
+"""Parameter counts: published totals of every file of conf/model, exact where known exactly."""
 
 import dataclasses
 from pathlib import Path
@@ -14,7 +14,7 @@ from roofrack.model import Model, count
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "model"
 FILES = sorted(CONF.glob("*.yaml"))
-# attention of one layer, all, and active with the head, without the input embedding (MODEL section 12)
+# attention of one layer, all, and active with the head, without the input embedding
 EXACT = {"deepseek_v3": (187_105_280, 671_025_397_760, 36_624_596_992)}
 BOOK = Model(
     layers=64, d_model=4096, vocab=32128, tied_embeddings=True, heads=32, kv_heads=8, head_dim=256,

@@ -1,5 +1,6 @@
 """A grid is its points: in any order of axes, in blocks of any size, one at a time."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -11,18 +12,21 @@ from roofrack.conversion import Study, to_study
 from roofrack.grid import points, stream
 from roofrack.point import point
 
-AXES = {
-    "workload.batch": (1, 7, 64, 1000),
-    "parallelism.tp": (1, 2, 8),
-    "workload.dtype.weights": ("bf16", "fp8"),
+AXES = {  # in the order of the configuration, which is that of the rows
     "model.experts": (8, 64),
+    "parallelism.tp": (1, 2, 8),
+    "workload.batch": (1, 7, 64, 1000),
+    "workload.dtype.weights": ("bf16", "fp8"),
 }
 BASE = ("hardware=h100_sxm", "model=mixtral_8x7b", "parallelism=single")
 
 
-def asked(order: tuple[str, ...], axes: dict[str, tuple]) -> Study:
-    lists = [f"{path}=[{','.join(map(str, axes[path]))}]" for path in order]
-    return to_study(config.compose([*BASE, *lists]))
+def lists(axes: dict[str, tuple]) -> list[str]:
+    return [f"{path}=[{','.join(map(str, values))}]" for path, values in axes.items()]
+
+
+def asked(axes: dict[str, tuple]) -> Study:
+    return to_study(config.compose([*BASE, *lists(axes)]))
 
 
 def table(study: Study, block: int = 2**17) -> dict[str, np.ndarray]:
@@ -33,7 +37,7 @@ def table(study: Study, block: int = 2**17) -> dict[str, np.ndarray]:
 
 @pytest.fixture(scope="module")
 def study() -> Study:
-    return asked(tuple(AXES), AXES)
+    return asked(AXES)
 
 
 @pytest.fixture(scope="module")
@@ -58,22 +62,23 @@ def test_blocks_are_cuts_of_the_whole(study: Study, whole: dict[str, np.ndarray]
 
 def test_points_one_by_one(study: Study, whole: dict[str, np.ndarray]) -> None:
     for index, values in enumerate(product(*AXES.values())):
-        coded = {a.path: a.values[a.shown.index(v)] for a, v in zip(study.axes, values, strict=True)}
+        coded = {
+            a.path: a.values[a.shown.index(v)] for a, v in zip(study.axes, values, strict=True)
+        }
         one = columns(study.bind(coded))
         for name in ("step_s", "mem_total_bytes", "usd_per_mtok", "why_invalid", "bound"):
             assert one[name] == pytest.approx(whole[name][index], rel=1e-12), (name, values)
 
 
 def test_rows_of_point(study: Study, whole: dict[str, np.ndarray]) -> None:
-    lists = [f"{path}=[{','.join(map(str, values))}]" for path, values in AXES.items()]
-    rows = point(config.compose([*BASE, *lists]))
-    assert [row["workload.batch"] for row in rows] == [v[0] for v in product(*AXES.values())]
+    rows = point(config.compose([*BASE, *lists(AXES)]))
+    asked_for = [tuple(row[path] for path in AXES) for row in rows]
+    assert asked_for == list(product(*AXES.values()))
     assert [row["step_s"] for row in rows] == pytest.approx(list(whole["step_s"]), rel=1e-12)
 
 
 def test_permuting_axes_permutes_rows(study: Study) -> None:
-    order = tuple(reversed(AXES))
-    turned = columns(asked(order, AXES).grid())
+    turned = columns(replace(study, axes=study.axes[::-1]).grid())
     for name, value in columns(study.grid()).items():
         straight = np.broadcast_to(value, study.shape)
         other = np.broadcast_to(turned[name], study.shape[::-1])
@@ -81,9 +86,7 @@ def test_permuting_axes_permutes_rows(study: Study) -> None:
 
 
 def test_invalid_points_do_not_touch_their_neighbours() -> None:
-    axes = {"parallelism.tp": (1, 3, 2), "workload.batch": (8,)}
-    mixed = columns(asked(tuple(axes), axes).grid())
-    assert list(np.ravel(mixed["why_invalid"]) == 0) == [True, False, True]
-    alone = {"parallelism.tp": (1, 2), "workload.batch": (8,)}
-    kept = np.ravel(mixed["step_s"])[[0, 2]]
-    np.testing.assert_array_equal(kept, np.ravel(columns(asked(tuple(alone), alone).grid())["step_s"]))
+    mixed = columns(asked({"parallelism.tp": (1, 3, 2)}).grid())
+    alone = columns(asked({"parallelism.tp": (1, 2)}).grid())
+    assert list(mixed["why_invalid"] == 0) == [True, False, True]
+    np.testing.assert_array_equal(mixed["step_s"][[0, 2]], alone["step_s"])

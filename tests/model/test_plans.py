@@ -1,4 +1,4 @@
-"""What a plan does to bytes and traffic: the mistakes of naive rooflines (MODEL section 11), one test each."""
+"""What a plan does to bytes and traffic: each a mistake that naive rooflines make."""
 
 import numpy as np
 import pytest
@@ -24,7 +24,9 @@ def test_one_chip_does_not_communicate(model: str, phase: str) -> None:
 
 
 def test_one_stage_has_no_hops() -> None:
-    assert result(LLAMA, tp=8.0)["t_pipeline_s"] == 0 < result(LLAMA, tp=8.0, pp=2.0)["t_pipeline_s"]
+    assert (
+        result(LLAMA, tp=8.0)["t_pipeline_s"] == 0 < result(LLAMA, tp=8.0, pp=2.0)["t_pipeline_s"]
+    )
 
 
 @pytest.mark.parametrize("at", [LLAMA, V3, BOARD])
@@ -148,7 +150,9 @@ def test_a_cached_prefix_still_costs_attention() -> None:
 
 def test_the_head_is_once_per_sampled_token() -> None:
     at = study("h100_sxm", "llama3_1_70b", "ideal", "prefill")
-    blocks = [result(at, prompt=t, cost__activation_io=0.0)["block_head_s"] for t in (10.0, 10_000.0)]
+    blocks = [
+        result(at, prompt=t, cost__activation_io=0.0)["block_head_s"] for t in (10.0, 10_000.0)
+    ]
     assert blocks[0] == blocks[1] > 0
     row = result(LLAMA, batch=1e6, cost__activation_io=0.0)
     assert row["block_head_s"] == pytest.approx(2 * 128_256 * 8_192 * 1e6 / 9.89e14)
@@ -178,7 +182,7 @@ def test_copies_of_a_token_add_up(dedup: float, racks: float) -> None:
 @pytest.mark.parametrize("hardware", HARDWARE)
 @pytest.mark.parametrize("tp", [2.0, 8.0])
 def test_all_reduces_move_at_least_the_bandwidth_bound(hardware: str, tp: float) -> None:
-    """Twice per layer; in-network reduction halves at most, and no link is faster than all of them."""
+    """Twice per layer; in-network reduction halves at most, all links together are the limit."""
     at = study(hardware, "gpt3_175b", "ideal")
     row = result(at, {"hardware.fabric.scale_up.latency_s": 0.0}, tp=tp, batch=64.0)
     fabric = at.leaves["hardware.fabric.scale_up.bytes_per_s"]

@@ -18,15 +18,13 @@ POINTS = 512  # machines, models, plans, dtypes and calibrations mixed
 def mixed(phase: str) -> Scenario:
     """Many random scenarios as one, each leaf an array over them."""
     draw = np.random.default_rng(11)
-    # `ideal` is left to one scenario in two by the draw; a static overlap to one run per phase
     scenarios = [random_scenario(draw, phase) for _ in range(POINTS)]
     return jax.tree.map(lambda *leaves: np.array(leaves, np.float64), *scenarios)
 
 
-@pytest.mark.parametrize(
-    ("phase", "double", "tolerance"),
-    [("decode", True, 1e-12), ("serve", True, 1e-12), ("decode", False, 1e-5), ("serve", False, 1e-5)],
-)
+# double before single: neither may leave anything behind for the other
+@pytest.mark.parametrize(("double", "tolerance"), [(True, 1e-12), (False, 1e-5)])
+@pytest.mark.parametrize("phase", ["decode", "serve"])
 def test_compiled_agrees_with_numpy(phase: str, double: bool, tolerance: float) -> None:
     expected = columns(mixed(phase))
     compiled = evaluate(mixed(phase), double=double)
@@ -39,7 +37,13 @@ def test_compiled_agrees_with_numpy(phase: str, double: bool, tolerance: float) 
             margin = np.abs(expected["mem_total_bytes"] / expected["mem_capacity_bytes"] - 1) > 1e-5
             assert np.all((value == exact) | ~margin)
         else:
-            np.testing.assert_allclose(value, exact, rtol=tolerance, atol=1e-30, err_msg=name)
+            # a difference of two passes may be 0: measured against what it is a part of
+            whole = expected["usd_per_mtok"] if name == "usd_per_mtok_cached" else 0.0
+            slack = tolerance * (np.abs(exact) + 1e-3 * whole) + 1e-30
+            value = np.broadcast_to(value, (POINTS,))
+            wrong = np.abs(value - exact) > slack
+            assert not wrong.any(), (name, value[wrong][:5], exact[wrong][:5])
+            np.testing.assert_array_equal(np.isnan(value), np.isnan(exact), err_msg=name)
 
 
 def test_arrays_agree_with_scalars() -> None:
@@ -52,13 +56,13 @@ def test_arrays_agree_with_scalars() -> None:
             np.testing.assert_allclose(many, value, rtol=1e-13, err_msg=name)
 
 
-def test_infinitely_long_context_in_single_precision() -> None:
+def test_corners_in_single_precision() -> None:
     """At the corners of the ranges single precision neither overflows nor turns NaN."""
     at = study("gb200_nvl72", "deepseek_v3", "default")
     batch = np.array([1.0, 1.0, 1e6, 1e12])
     context = np.array([0.0, 1e12, 1e7, 1.0])
     scenario = at.bind({"workload.batch": batch, "workload.context": context})
-    for name, value in evaluate(scenario, double=False).items():
-        if name not in ("ttft_s", "step_s_rel_std") and not name.startswith("usd_per_mtok_"):
-            if name != "domains_touched":  # null on one chip
-                assert np.all(np.isfinite(value)), name
+    single, exact = evaluate(scenario, double=False), columns(scenario)
+    assert np.all(np.isfinite(single["step_s"])) and np.all(np.isfinite(single["mem_total_bytes"]))
+    for name, value in single.items():  # null only where the phase has no such column
+        np.testing.assert_array_equal(np.isfinite(value), np.isfinite(exact[name]), err_msg=name)
