@@ -76,12 +76,18 @@ def words(found: Facts) -> str:
     sizes = listed([f"{chips} chips for {found.machines[key]}" for key, chips in racks.items()])
     plan = found.tier(found.shown, "slow")["plan"]
     return (
-        "Three tiers are compared: slow is the cheapest token; normal is the fastest way to serve within "
-        f"{percent(wishes.normal_premium - 1)} of that cost; fast is the fastest within {times(wishes.price_ratio)} the cost of normal. "
-        f'A plan lays one copy of the model over chips: "{plan}" says how many there are, and over how many of them matrices (TP), '
-        "sequences (DP) and experts (EP) are divided. All plans stay within one rack, the group of chips that the "
-        f'fast network joins: {sizes}. "The lecture" is Reiner Pope\'s blackboard talk on how language models are trained '
-        "and served (Dwarkesh Podcast, 29 April 2026); each verdict compares numbers of this run with what it says."
+        "Three tiers are compared: slow is the cheapest token; normal is the fastest way to serve"
+        " within "
+        f"{percent(wishes.normal_premium - 1)} of that cost; fast is the fastest within"
+        f" {times(wishes.price_ratio)} the cost of normal. "
+        f'A plan lays one copy of the model over chips: "{plan}" says how many there are, and over'
+        " how many of them matrices (TP), "
+        "sequences (DP) and experts (EP) are divided. All plans stay within one rack, the group of"
+        " chips that the "
+        f'fast network joins: {sizes}. "The lecture" is Reiner Pope\'s blackboard talk on how'
+        " language models are trained "
+        "and served (Dwarkesh Podcast, 29 April 2026); each verdict compares numbers of this run"
+        " with what it says."
     )
 
 
@@ -149,20 +155,38 @@ def limits(found: Facts) -> tuple[str, ...]:
     """Say what the page does not know, and what would change its answer."""
     config = found.configs[found.shown]
     dtype, calibration = config["workload"]["dtype"], config["choices"]["calibration"]
+    fitted = config["calibration"]["step_rel_std"]
+    how = "fitted" if fitted else "assumed and not fitted to these machines: no error bar is given"
     losses = (
-        f"Efficiencies, launch times and other fixed costs (calibration={calibration}) are "
-        f"{'fitted to measurements' if config['calibration']['step_rel_std'] else 'assumed and not fitted to these machines, so no error bar is given'}. "
-        "The latency floor depends on them most."
+        f"Efficiencies, launch times and other fixed costs (calibration={calibration}) are {how}."
+        " The latency floor depends on them most."
     )
     maths = dtype["math"]
     units = " or ".join(maths) if isinstance(maths, list) else maths
     return (
         losses,
-        "Nobody waits here: requests that queue for a place in the batch, and batches that are not full, come on top.",
-        f"One context length, {number(found.context)} tokens, for all sequences. A longer one makes KV reads and memory bind earlier, a "
-        f"shorter one brings the critical batch nearer: run it again with context={max(1, round(found.context / 4))}.",
-        f"Only the machine is paid for, with {percent(config['economics']['utilization'])} of its hours in use; prompts are not counted. A plan pays for "
-        "the chips it uses, also where it leaves others of a rack free. Prices are dated, and cost follows them in proportion (the table of tiers has the range).",
-        f"Number formats: weights in {dtype['weights']} (as many bytes each whatever the matmuls are in), matmuls in {units}, whichever the chip has, KV cache in {dtype['kv']}.",
-        "No speculative decoding, which buys speed in another way, and no plans over several racks.",
+        (
+            "Nobody waits here: requests that queue for a place in the batch, and batches that are"
+            " not full, come on top."
+        ),
+        (
+            f"One context length, {number(found.context)} tokens, for all sequences. A longer one"
+            " makes KV reads and memory bind earlier, a shorter one brings the critical batch"
+            f" nearer: run it again with context={max(1, round(found.context / 4))}."
+        ),
+        (
+            f"Only the machine is paid for, with {percent(config['economics']['utilization'])} of"
+            " its hours in use; prompts are not counted. A plan pays for the chips it uses, also"
+            " where it leaves others of a rack free. Prices are dated, and cost follows them in"
+            " proportion (the table of tiers has the range)."
+        ),
+        (
+            f"Number formats: weights in {dtype['weights']} (as many bytes each whatever the"
+            f" matmuls are in), matmuls in {units}, whichever the chip has, KV cache in"
+            f" {dtype['kv']}."
+        ),
+        (
+            "No speculative decoding, which buys speed in another way, and no plans over several"
+            " racks."
+        ),
     )

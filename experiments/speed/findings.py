@@ -148,8 +148,8 @@ def what_binds(facts: Facts) -> Finding:
         "With contexts left out, as on the blackboard, a large enough batch is bound by"
         " arithmetic. Here the largest part of the cheapest step is the arithmetic of matmuls in"
         f" {len(matmul)} of {len(rows)} pairs. Every further sequence brings a KV cache of its own"
-        f" to be read, {number(facts.context)} tokens long: up to {percent(shares(kv)['t_kv_s'])}"
-        f" of the cheapest step ({kv['pair']})."
+        f" to be read, the stored context of {number(facts.context)} tokens: up to"
+        f" {percent(shares(kv)['t_kv_s'])} of the cheapest step ({kv['pair']})."
     )
     if attention:
         names = listed([row["pair"] for row in attention])
@@ -170,8 +170,9 @@ def memory_cap(facts: Facts) -> Finding:
     short = [r for r in rows if room[r["pair"]] < min(r["critical_batch"], facts.longest)]
     shown = max(short or rows, key=lambda r: r["critical_batch"] / room[r["pair"]])
     text = (
-        "The lecture runs at the critical batch (the tokens in a step from which on arithmetic"
-        f" takes longer than reading the weights) in {len(short)} of {len(rows)} pairs."
+        "The lecture would run at the critical batch, the tokens in a step from which on arithmetic"
+        f" takes longer than reading the weights. Memory is full before it in {len(short)} of"
+        f" {len(rows)} pairs."
         f" {shown['pair']} has room for {number(room[shown['pair']])} sequences of"
         f" {number(facts.context)} tokens ({shown['plan']}); its critical batch is"
         f" {number(shown['critical_batch'])}."

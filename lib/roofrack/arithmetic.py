@@ -84,7 +84,9 @@ def infinite(x: Number) -> Number:
 def look_up(table: np.ndarray, index: Number) -> Number:
     """Return the entry of a small host table at `index` (a whole number held as a float)."""
     xp = namespace(index)
-    return xp.take(xp.asarray(table), xp.asarray(index).astype("int32"), mode="clip")
+    index = xp.asarray(index)
+    # in the precision of the index: a table kept by JAX in double would leak into single
+    return xp.take(xp.asarray(table, index.dtype), index.astype("int32"), mode="clip")
 
 
 def largest(values: tuple[Number, ...]) -> Number:

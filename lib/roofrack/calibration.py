@@ -15,7 +15,9 @@ class Kernel:
 
     compute_efficiency: float = share("reachable share of the peak FLOP/s")
     hbm_efficiency: float = share("reachable share of the memory bandwidth")
-    sharpness: float = declare(Leaf("exponent of the smooth maximum", "", None, at_least=1.0))
+    sharpness: float = declare(
+        Leaf("exponent of the smooth maximum", "", None, at_least=1.0, infinite=True)
+    )
     launch_s: float = amount("fixed time of one call", "s")
     tile: float = positive("rows a kernel computes at least", "rows", integer=True)
 

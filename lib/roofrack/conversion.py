@@ -181,13 +181,14 @@ def _walk_fabric(where: str, levels: Any) -> Iterator[tuple[str, Leaf, Any]]:
     for name, tree in levels.items():
         yield from _walk(Level, f"{where}.{name}", _inner(f"{where}.{name}", tree))
         chips = tree.get("chips")
-        if isinstance(chips, int | float):
-            if chips < reach:
+        given = [c for c in (chips if isinstance(chips, list) else [chips]) if c]
+        if given and all(isinstance(c, int | float) for c in given):
+            if min(given) < reach:
                 raise InputError(
-                    f"{where}.{name}.chips={chips:g} is less than the {reach:g} chips of the level "
+                    f"{where}.{name}.chips={min(given):g}: less than the {reach:g} of the level "
                     "inside it; give levels innermost first"
                 )
-            reach = chips
+            reach = max(given)
 
 
 def _axis(column: str, path: str, leaf: Leaf, value: Any) -> Axis:

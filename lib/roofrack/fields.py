@@ -23,6 +23,7 @@ class Leaf:
     at_least: float | None = None
     at_most: float | None = None
     integer: bool = False
+    infinite: bool = False  # the limit of large values is meant to be asked
     flag: bool = False
     choices: tuple[str, ...] = ()
     words: tuple[tuple[str, float], ...] = ()  # names a number may also be given by
@@ -32,7 +33,7 @@ class Leaf:
         """Largest value taken: single-precision sweeps stay finite below it."""
         if self.at_most is not None:
             return self.at_most
-        if self.at_least == 1.0:  # an exponent or a ratio: infinity is the limit it tends to
+        if self.infinite:
             return float("inf")
         return 1e12 if self.integer or self.unit in ("tokens", "sequences") else 1e24
 

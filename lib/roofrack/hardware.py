@@ -27,6 +27,9 @@ class Level:
     bytes_per_s: float = positive("bandwidth of one chip, one direction", "byte/s")
     latency_s: float = amount("latency of one hop", "s")
     topology: float = name("how the chips are wired", TOPOLOGIES, "switched")
+    ring_closes_at: float = amount(
+        "members of a torus axis from which its ring closes; 0 = always", "chips", 0
+    )
     in_network_reduction: float = flag("switches add up all-reduces", False)
 
 

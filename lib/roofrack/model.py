@@ -101,14 +101,18 @@ def count(m: Model) -> Counts:
     attention_kv = (1 - mla) * 2 * m.d_model * m.kv_heads * m.head_dim
     attention_heads = mla * mla_heads + (1 - mla) * gqa_heads
 
-    dense_layers = m.layers - m.moe_layers
-    dense_ffn = m.ffn_matrices * m.d_model * m.d_ff
-    expert = m.ffn_matrices * m.d_model * m.d_ff_expert
-    shared = m.shared_experts * m.ffn_matrices * m.d_model * m.d_ff_shared
     # totals given: what the layers hold is not known, only their sum
     abstract = choose(m.params_total > 0, 1.0, 0.0)
-    router = (1 - abstract) * m.d_model * m.experts
-    matrix = m.vocab * m.d_model
+    known = 1.0 - abstract
+    latent, attention_kv, attention_heads = (
+        known * part for part in (latent, attention_kv, attention_heads)
+    )
+    dense_layers = m.layers - m.moe_layers
+    dense_ffn = known * m.ffn_matrices * m.d_model * m.d_ff
+    expert = known * m.ffn_matrices * m.d_model * m.d_ff_expert
+    shared = known * m.shared_experts * m.ffn_matrices * m.d_model * m.d_ff_shared
+    router = known * m.d_model * m.experts
+    matrix = known * m.vocab * m.d_model
 
     layers_always = (
         m.layers * (latent + attention_kv + attention_heads)

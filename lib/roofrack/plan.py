@@ -10,8 +10,8 @@ from roofrack.tables import PP_BATCH
 class Plan:
     """Parallel degrees of one instance, n = tp*pp*dp*cp chips (MODEL section 5).
 
-    `ep` is laid over the dp*tp*cp chips of a pipeline stage; 0 stands for all of them. What `ep`
-    leaves of a tensor-parallel group shards each expert (at most tp ways), the rest are copies.
+    `ep` is laid over the dp*tp*cp chips of a pipeline stage; 0 stands for all of them. What chips
+    `ep` leaves shard each expert, at most tp ways; beyond that the experts are held in copies.
     `racks` > 0 solves dp from n = racks * chips of the innermost fabric level.
     """
 

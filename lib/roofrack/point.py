@@ -1,6 +1,7 @@
 """One scenario, answered at once: the same cost model on plain numbers, nothing compiled."""
 
 from collections.abc import Callable, Mapping
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -72,7 +73,9 @@ def _why_not(study: Study, mask: int) -> str:
     return "this plan cannot run: " + "; ".join(said)
 
 
-def _divides(degree: str, size: str, value: Callable[[Layout], float]) -> Callable[[Study], str]:
+def _divides(
+    degree: str, size: str, value: Callable[[Layout], float], more: str = ""
+) -> Callable[[Study], str]:
     """Return the message for a degree that has to divide a size of the model."""
 
     def say(study: Study) -> str:
@@ -81,13 +84,15 @@ def _divides(degree: str, size: str, value: Callable[[Layout], float]) -> Callab
         return (
             f"{degree}={got:g} does not divide {size}={whole:g} of {study.labels['model']}; "
             f"divisors near it: {', '.join(f'{d:g}' for d in sorted(near))}"
+            f"{more and f', {more}'}"
         )
 
     return say
 
 
 def _divisors(whole: float) -> list[int]:
-    return [d for d in range(1, int(whole) + 1) if whole % d == 0] or [1]
+    low = [d for d in range(1, isqrt(int(whole)) + 1) if whole % d == 0]
+    return sorted({*low, *(int(whole) // d for d in low)}) or [1]
 
 
 def _units(study: Study) -> str:
@@ -119,7 +124,7 @@ def _ranks(study: Study) -> str:
 
 def _reach(study: Study) -> str:
     plan, most = layout(study.grid()), study.grid().hardware.fabric[-1].chips
-    return f"{plan.chips:g} chips: the fabric of {study.labels['hardware']} connects {most:g}"
+    return f"{plan.chips:,.0f} chips: the fabric of {study.labels['hardware']} connects {most:,.0f}"
 
 
 def _pair(text: str, *paths: str) -> Callable[[Study], str]:
@@ -132,7 +137,7 @@ def _pair(text: str, *paths: str) -> Callable[[Study], str]:
 
 _CLASHES: tuple[Callable[[Study], str], ...] = (  # in the order of REASONS
     _divides("parallelism.tp", "model.heads", lambda p: p.attention_tp),
-    _divides("parallelism.tp", "model.kv_heads", lambda p: p.attention_tp),
+    _divides("parallelism.tp", "model.kv_heads", lambda p: p.attention_tp, "or a multiple of it"),
     _divides("parallelism.tp", "model.d_ff", lambda p: p.tp),
     _divides("the tensor-parallel degree of an expert", "model.d_ff_expert", lambda p: p.expert_tp),
     _divides("parallelism.ep", "model.experts", lambda p: p.ep),

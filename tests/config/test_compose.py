@@ -9,7 +9,7 @@ from hydra import initialize_config_dir, version
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from roofrack import config, conversion, schema
+from roofrack import config, schema
 from roofrack.config import checks
 from roofrack.config.composition import covering
 from roofrack.errors import InputError

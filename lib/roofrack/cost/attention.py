@@ -90,7 +90,9 @@ def core(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass, window
     heads_ways = plan.attention_tp * plan.cp
     again = 0.0 if p.decode else cache_length(p.cached, window) * counts.expand_flops
     flops = mine.attention_sequences * (p.new * seen * core_flops + again) / heads_ways
-    kv_bytes = mine.attention_sequences * held * kv_bytes_per_layer(s, counts) / plan.kv_shards
+    # context parallelism divides what a decoding token reads; a prompt's tokens need all keys
+    ways = plan.kv_shards if p.decode else plan.kv_shards / plan.cp
+    kv_bytes = mine.attention_sequences * held * kv_bytes_per_layer(s, counts) / ways
     value = m.heads * choose(m.kv_lora > 0, m.kv_lora if p.decode else m.v_head_dim, m.head_dim)
     io = 2.0 * mine.attention_tokens * value / plan.attention_tp * mine.b_activations * layers
     return Work(

@@ -34,15 +34,18 @@ class Wire(NamedTuple):
     """One level as a group meets it.
 
     `members` of the group in one domain of the level, counted in domains of the level below;
-    `reach` members in one domain, counted in chips; `bytes_per_s` reachable by one chip.
+    `reach` members in one domain, counted in chips; `bytes_per_s` reachable by one chip for a
+    collective, `hop_bytes_per_s` to one other chip; `closed` 1 if torus rings have a way around.
     """
 
     members: Number
     reach: Number
     bytes_per_s: Number
+    hop_bytes_per_s: Number
     latency_s: Number
     launch_s: Number
     torus_axes: Number
+    closed: Number
     in_network: Number
     quantize: Number
 
@@ -62,14 +65,17 @@ def wires(hw: Hardware, cal: Calibration, size: Number, stride: Number) -> list[
         link = cal.scale_up if depth == 0 else cal.scale_out
         members = reach / inside
         axes = look_up(_AXES, level.topology)
+        closed = _closed(level, members, axes)
         laid.append(
             Wire(
                 members=members,
                 reach=reach,
-                bytes_per_s=_usable(level, members, axes) * link.efficiency,
+                bytes_per_s=_usable(level, members, axes) * closed * link.efficiency,
+                hop_bytes_per_s=_to_one(level, axes) * link.efficiency,
                 latency_s=level.latency_s,
                 launch_s=link.launch_s,
                 torus_axes=axes,
+                closed=closed,
                 in_network=level.in_network_reduction,
                 quantize=cal.quantize,
             )
@@ -81,31 +87,62 @@ def wires(hw: Hardware, cal: Calibration, size: Number, stride: Number) -> list[
 def _usable(level: Level, members: Number, axes: Number) -> Number:
     """Return the bandwidth of a chip that a group can use: of a mesh or torus only its own links.
 
-    Full mesh: one link for each other member. Torus: groups are laid as blocks, doubling one axis
-    after the other, so 2 members use one axis, 4 two, 8 three.
+    Full mesh: one link for each other member. Torus: 2 members use one axis, 4 two, 8 three.
     """
     mesh = look_up(_FULL_MESH, level.topology)
     mesh_share = least(1.0, divide(members - 1.0, level.chips - 1.0, 1.0))
-    used = least(log2(most(members, 2.0)), most(axes, 1.0))
-    torus_share = divide(used, axes, 1.0)
+    torus_share = divide(_axes_used(members, axes), axes, 1.0)
     return level.bytes_per_s * choose(mesh > 0, most(mesh_share, 1e-9), torus_share)
+
+
+def _axes_used(members: Number, axes: Number) -> Number:
+    """Return the torus axes that a group lies along: blocks double one axis after the other."""
+    return most(1.0, least(log2(most(members, 2.0)), axes))
+
+
+def _closed(level: Level, members: Number, axes: Number) -> Number:
+    """Return 1 where rings close, else 1/2: a line moves half as much, in twice the steps."""
+    side = members ** (1.0 / _axes_used(members, axes))
+    open_line = (axes > 0) & (side < level.ring_closes_at * (1.0 - 1e-6))
+    return choose(open_line, 0.5, 1.0)
+
+
+def _to_one(level: Level, axes: Number) -> Number:
+    """Return the bandwidth from a chip to one neighbour: a mesh or torus has a link for each."""
+    mesh = look_up(_FULL_MESH, level.topology)
+    links = choose(mesh > 0, most(level.chips - 1.0, 1.0), most(2.0 * axes, 1.0))
+    return level.bytes_per_s / links
 
 
 def _steps(wire: Wire) -> Number:
     """Return hops in sequence: the fewer of g-1 (ring) and log2 g (halving).
 
-    On a torus rings run both ways: half a ring per axis.
+    On a torus rings run both ways: half a ring per axis, all of it where the ring is open.
     """
     log = log2(most(wire.members, 1.0))
     halving = round_up(log - choose(wire.quantize > 0, 1e-4, 0.0), wire.quantize)
     axes = most(wire.torus_axes, 1.0)
-    rings = axes * wire.members ** (1.0 / axes) / 2.0
+    rings = axes * wire.members ** (1.0 / axes) / 2.0 / wire.closed
     ring = most(wire.members - 1.0, 0.0)
     return choose(wire.torus_axes > 0, least(rings, ring), least(halving, ring))
 
 
 def _active(wire: Wire, seconds: Number) -> Number:
     return choose(wire.members > 1.0, seconds, 0.0)
+
+
+def all_gather(laid: list[Wire], size_bytes: Number) -> list[Number]:
+    """Return seconds by level until every member has all of `size_bytes`, each holding a share.
+
+    V/W (g-1)/g per level, on V shrunk by the levels below; a reduce-scatter takes as long.
+    """
+    seconds: list[Number] = []
+    shard = size_bytes
+    for wire in laid:
+        moved = shard / wire.bytes_per_s * (wire.members - 1.0) / wire.members
+        seconds.append(_active(wire, moved + _steps(wire) * wire.latency_s + wire.launch_s))
+        shard = shard / wire.members
+    return seconds
 
 
 def all_reduce(laid: list[Wire], size_bytes: Number) -> list[Number]:
@@ -131,7 +168,8 @@ class Routing(NamedTuple):
     """Where the copies of one token go when it visits `k` experts spread over a group.
 
     `copies` sent on each level per token; `domains` of the innermost level that a token touches,
-    its own included; `leaving` share of all copies sent that leave the innermost level.
+    its own included; `leaving` copies that leave the innermost level over copies needed, those for
+    experts at home included.
     """
 
     copies: list[Number]
@@ -168,7 +206,7 @@ def route(
         copies.append(choose(dedup > 0, merged, plain))
         below = wire.reach
     out = sum(copies[1:], start=0.0)
-    return Routing(copies, touched, divide(out, out + copies[0]))
+    return Routing(copies, touched, divide(out, k * fan_out))
 
 
 def all_to_all(
@@ -177,7 +215,7 @@ def all_to_all(
     """Return seconds by level of sending each of a chip's `tokens` to its experts' chips.
 
     Levels run at once: the exchange takes the longest of them. On a torus every copy travels
-    side/4 hops per axis on average (wraparound, both ways), so links carry that many times more.
+    side/4 hops per axis on average (both ways around), so links carry that many times more.
     """
     seconds: list[Number] = []
     for wire, copies in zip(laid, routing.copies, strict=True):

@@ -3,11 +3,12 @@
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, ceil, choose, divide, largest, most
+from roofrack.calibration import Kernel
 from roofrack.cost import attention, moe, money
-from roofrack.cost.forward import BLOCKS, Forward, Parts, behind, bounds, forward
+from roofrack.cost.forward import BLOCKS, Forward, Parts, bounds, cached_more_s, forward
 from roofrack.cost.layout import Layout, layout, why_invalid
 from roofrack.cost.memory import Memory, memory
-from roofrack.cost.shares import Pass, Share, bytes_of, share
+from roofrack.cost.shares import Pass, Share, share
 from roofrack.model import Counts, count
 from roofrack.nouns import Scenario
 from roofrack.units import MILLION
@@ -58,7 +59,8 @@ def estimate(s: Scenario) -> dict[str, Number]:
         spell, main = serve_spell(s, counts, plan, decoding, prefilling), decoding
         held = decoding.cached
     mine = share(s, plan, main)
-    resident = memory(s, counts, plan, mine, main, held)
+    others = (prefilling,) if s.workload.phase == "serve" else ()
+    resident = memory(s, counts, plan, main, held, others)
     exchange = moe.exchange(s, plan, mine)
     invalid = why_invalid(s, plan, mine.peak)
     return (
@@ -199,8 +201,7 @@ def cached_token_s(s: Scenario, counts: Counts, plan: Layout, p: Pass, f: Forwar
     As many cached tokens as new ones are put before the pass: they are attended to and read, not
     projected. What holding them costs is not in it.
     """
-    longer = behind(s, counts, plan, p, f, p.cached + p.new)
-    return (bounds(s, longer).estimate - bounds(s, f).estimate) / (p.sequences * p.new)
+    return cached_more_s(s, counts, plan, p, f, p.new) / (p.sequences * p.new)
 
 
 def times(spell: Spell) -> dict[str, Number]:
@@ -271,18 +272,23 @@ def kv_bytes_per_token(s: Scenario, counts: Counts) -> Number:
     return attention.kv_bytes_per_layer(s, counts) * s.model.layers
 
 
+def _ridge(s: Scenario, mine: Share, kernel: Kernel) -> Number:
+    """Return FLOP per byte where arithmetic and memory traffic of a kernel class take as long."""
+    reached = s.hardware.hbm_bytes_per_s * kernel.hbm_efficiency
+    return divide(mine.peak * kernel.compute_efficiency, reached)
+
+
 def structure(
     s: Scenario, counts: Counts, plan: Layout, mine: Share, exchange: moe.Exchange
 ) -> dict[str, Number]:
     """Return the columns that say how model, plan and machine fit each other."""
     m, cal = s.model, s.calibration
     tokens = mine.stage_tokens / plan.expert_copies
-    gemm = cal.kernel.gemm
-    ridge = divide(
-        mine.peak * gemm.compute_efficiency, s.hardware.hbm_bytes_per_s * gemm.hbm_efficiency
-    )
-    dense = ridge * bytes_of(s.workload.dtype.weights) / 2.0
-    copies_of_attention = plan.attention_ranks
+    dense = _ridge(s, mine, cal.kernel.gemm) * mine.b_weights / 2.0
+    experts = _ridge(s, mine, cal.kernel.moe) * mine.b_weights / 2.0
+    # weights held in several copies: each needs its own tokens; cp divides those of a prompt
+    divided = plan.cp if s.workload.phase == "prefill" else 1.0
+    copies_of_attention = plan.attention_ranks * divided
     return {
         "params_total": counts.total,
         "params_active": counts.active,
@@ -293,8 +299,8 @@ def structure(
         "sparsity": divide(m.experts, m.experts_per_token, 1.0),
         "critical_batch": dense * counts.total / counts.active,
         "critical_batch_attention": dense * copies_of_attention,
-        "critical_batch_dense": dense * plan.dp,
-        "critical_batch_experts": dense
+        "critical_batch_dense": dense * plan.dp * divided,
+        "critical_batch_experts": experts
         * plan.expert_copies
         * divide(m.experts, m.experts_per_token, NONE),
         "critical_batch_shared": choose(m.shared_experts > 0, dense * copies_of_attention, NONE),

@@ -73,8 +73,16 @@ def head(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> Wor
     io = rows * (s.model.d_model + s.model.vocab / plan.tp)
     has = choose(s.model.vocab > 0, 1.0, 0.0)
     work = _gemm(s, mine, counts.head / plan.tp, rows, io * has, has)
+    # equal stages leave no slack: the last one has the head on top, and all wait for it
+    even = (s.calibration.quantize > 0) & (plan.imbalance == 1.0)
+    times = choose(even, plan.pp, 1.0)
     table = counts.embedding / plan.tp * mine.b_weights * s.cost.read_embedding
-    return work._replace(weight_bytes=work.weight_bytes + table)
+    return work._replace(
+        flops=work.flops * times,
+        weight_bytes=work.weight_bytes * times + table,
+        io_bytes=work.io_bytes * times,
+        calls=work.calls * times,
+    )
 
 
 def residual(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
@@ -84,5 +92,7 @@ def residual(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
     """
     m = s.model
     ways = choose(s.plan.sequence_parallel > 0, plan.tp, 1.0)
-    elements = RESIDUAL_ELEMENTS * mine.tokens * m.d_model * m.layers * plan.imbalance / ways
+    elements = (
+        RESIDUAL_ELEMENTS * mine.attention_tokens * m.d_model * m.layers * plan.imbalance / ways
+    )
     return _gemm(s, mine, 0.0, mine.tokens, elements * (1.0 - counts.abstract), 0.0)

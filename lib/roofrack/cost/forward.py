@@ -5,9 +5,9 @@ Everything a pass costs is put together here; each block is a page of its own.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, most
+from roofrack.arithmetic import Number, choose, least, most
 from roofrack.cost import attention, ffn, moe, pipeline
-from roofrack.cost.collectives import all_reduce, wires
+from roofrack.cost.collectives import all_gather, all_reduce, wires
 from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import BlockTime, block_time
 from roofrack.cost.shares import Pass, Share, share
@@ -96,27 +96,35 @@ def forward(s: Scenario, counts: Counts, plan: Layout, p: Pass) -> Forward:
     )
 
 
-def behind(
-    s: Scenario, counts: Counts, plan: Layout, p: Pass, f: Forward, cached: Number
-) -> Forward:
-    """Return pass `f` of `p` with `cached` tokens before it instead; only its core changes."""
+def cached_more_s(
+    s: Scenario, counts: Counts, plan: Layout, p: Pass, f: Forward, tokens: Number
+) -> Number:
+    """Return seconds that `tokens` more cached tokens before pass `p` add to it, `f`.
+
+    Only the attention core changes. The difference is formed part by part, since that of two whole
+    passes would lose its digits in single precision.
+    """
     mine = share(s, plan, p)
     hbm = s.hardware.hbm_bytes_per_s
     before, after = (
         [block_time(attention.core(s, counts, plan, mine, each, w), hbm) for w in (False, True)]
-        for each in (p, p._replace(cached=cached))
+        for each in (p, p._replace(cached=p.cached + tokens))
     )
-
-    def more(part: str) -> Number:
-        return _total(after, part) - _total(before, part)
-
-    core = BLOCKS.index("attention_core")
-    return f._replace(
-        parts=f.parts._replace(
-            compute=f.parts.compute + more("compute"), kv=f.parts.kv + more("kv")
-        ),
-        blocks=(*f.blocks[:core], f.blocks[core] + more("busy"), *f.blocks[core + 1 :]),
+    compute, kv, busy = (
+        _total(after, part) - _total(before, part) for part in ("compute", "kv", "busy")
     )
+    t = f.parts
+    memory = t.weights + t.kv + t.activation
+    if s.overlap == "ideal":
+        longest = most(most(t.compute, memory), f.comm)
+        more = most(compute - (longest - t.compute), kv - (longest - memory))
+        return most(more, 0.0)
+    if s.overlap == "matmul":
+        return kv + most(0.0, compute - most(t.weights - t.compute, 0.0))
+    if s.overlap == "none":
+        return compute + kv
+    hidden = least(most(f.comm - sum(f.blocks), 0.0), busy)
+    return busy - s.calibration.comm_overlap * hidden
 
 
 def _total(times: list[BlockTime], part: str) -> Number:
@@ -129,19 +137,32 @@ def tensor_parallel(
     """Return seconds by level of the all-reduces of a pass: one per sharded block and layer.
 
     The attention output is reduced over its tp chips; so is an FFN's. Where experts exchange
-    tokens, only shared experts still need it. With attention-DP a dense FFN gathers tokens and
-    scatters results instead, which moves the same bytes.
+    tokens, only shared experts still need it. Where tokens are divided in between (sequence
+    parallelism, attention-DP, an exchange of experts) it is a reduce-scatter and an all-gather: the
+    same bytes, but nothing for the switches to add up.
     """
     m = s.model
     row = m.d_model * mine.b_activations
-    attention_group = wires(s.hardware, s.calibration, plan.attention_tp, 1.0)
-    after_attention = all_reduce(attention_group, mine.attention_tokens * row)
-    after_ffn = all_reduce(wires(s.hardware, s.calibration, plan.tp, 1.0), mine.tokens * row)
-    shared = choose(m.shared_experts > 0, exchanged, 0.0)
-    attention_calls = (m.layers + m.moe_layers * shared) * plan.imbalance
-    ffn_calls = (counts.dense_layers + m.moe_layers * (1.0 - exchanged)) * plan.imbalance
+    inner = wires(s.hardware, s.calibration, plan.attention_tp, 1.0)
+    outer = wires(s.hardware, s.calibration, plan.tp, 1.0)
+    whole_attention = all_reduce(inner, mine.attention_tokens * row)
+    split_attention = [2.0 * t for t in all_gather(inner, mine.attention_tokens * row)]
+    whole_ffn = all_reduce(outer, mine.tokens * row)
+    split_ffn = [2.0 * t for t in all_gather(outer, mine.tokens * row)]
+    sequence = s.plan.sequence_parallel
+    divided = most(sequence, s.plan.attention_dp)
+    # layers whose experts exchange tokens, and those of them with shared experts to add up
+    exchanging = m.moe_layers * exchanged * plan.imbalance
+    adding = choose(m.shared_experts > 0, exchanging, 0.0)
+    plain = m.layers * plan.imbalance - exchanging
+    ffn = (counts.dense_layers + m.moe_layers * (1.0 - exchanged)) * plan.imbalance
     return [
-        attention_calls * a + ffn_calls * f for a, f in zip(after_attention, after_ffn, strict=True)
+        plain * choose(sequence > 0, sa, wa)
+        + (exchanging + adding) * sa
+        + ffn * choose(divided > 0, sf, wf)
+        for wa, sa, wf, sf in zip(
+            whole_attention, split_attention, whole_ffn, split_ffn, strict=True
+        )
     ]
 
 
@@ -151,17 +172,17 @@ def context_parallel(
     """Return seconds by level of what context parallelism exchanges in a pass.
 
     Decode: partial outputs of each head are summed over the cp chips. Prefill: every chip gets the
-    keys and values of the others' tokens (ring attention; half an all-reduce of the whole cache).
+    keys and values that the others hold, cached ones too (ring attention: an all-gather).
     """
     m = s.model
     laid = wires(s.hardware, s.calibration, plan.cp, plan.tp)
     if p.decode:
         value = choose(m.kv_lora > 0, m.kv_lora, m.head_dim) * m.heads / plan.attention_tp
-        size, factor = mine.attention_tokens * value * mine.b_activations, 1.0
+        seconds = all_reduce(laid, mine.attention_tokens * value * mine.b_activations)
     else:
         layer = attention.kv_bytes_per_layer(s, counts) / (plan.kv_shards / plan.cp)
-        size, factor = mine.attention_sequences * p.new * layer, 0.5
-    return [factor * t * m.layers * plan.imbalance for t in all_reduce(laid, size)]
+        seconds = all_gather(laid, mine.attention_sequences * (p.cached + p.new) * layer)
+    return [t * m.layers * plan.imbalance for t in seconds]
 
 
 class Bounds(NamedTuple):

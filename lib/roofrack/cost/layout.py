@@ -50,7 +50,7 @@ def layout(s: Scenario) -> Layout:
     attention_tp = choose(plan.attention_dp > 0, 1.0, tp)
     # MLA keeps one latent for all heads; totals without heads (kv_heads 0) divide freely
     heads_cap = choose(model.kv_heads > 0, least(attention_tp, model.kv_heads), attention_tp)
-    # what ep leaves of a tensor-parallel group shards each expert; beyond that, copies
+    # the chips of a stage that ep leaves shard each expert, at most tp ways; beyond that, copies
     expert_tp = most(1.0, least(tp, stage / ep))
     expert_span = ep * expert_tp
     grow = plan.pp_batch == 0

@@ -2,10 +2,10 @@
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, most
+from roofrack.arithmetic import Number, choose, divide, most
 from roofrack.cost.attention import cache_length, kv_bytes_per_layer, projection_params
 from roofrack.cost.layout import Layout
-from roofrack.cost.shares import Pass, Share
+from roofrack.cost.shares import Pass, Share, share
 from roofrack.model import Counts
 from roofrack.nouns import Scenario
 
@@ -21,12 +21,19 @@ class Memory(NamedTuple):
 
 
 def memory(
-    s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass, tokens: Number
+    s: Scenario, counts: Counts, plan: Layout, p: Pass, tokens: Number, others: tuple[Pass, ...]
 ) -> Memory:
-    """Return the memory of the fullest chip with `tokens` cached per sequence in flight."""
+    """Return the memory of the fullest chip with `tokens` cached per sequence in flight.
+
+    `p` is the pass that the sequences in flight run; buffers are as large as the largest of it and
+    `others` needs.
+    """
+    mine = share(s, plan, p)
     weights = held_params(s, counts, plan) * mine.b_weights
     kv = cache_bytes(s, counts, plan, mine, tokens)
     activation = activation_bytes(s, plan, mine, p)
+    for other in others:
+        activation = most(activation, activation_bytes(s, plan, share(s, plan, other), other))
     capacity = s.hardware.hbm_bytes * s.calibration.hbm_usable
     return Memory(weights, kv, activation, weights + kv + activation, capacity)
 
@@ -69,9 +76,10 @@ def activation_bytes(s: Scenario, plan: Layout, mine: Share, p: Pass) -> Number:
     qkv = m.heads * head / plan.attention_tp
     dense = m.ffn_matrices * m.d_ff / plan.tp
     sharded = m.ffn_matrices * m.d_ff_expert / plan.expert_tp
-    visits = m.experts_per_token * choose(m.moe_layers > 0, 1.0, 0.0)
-    expert = visits * (m.d_model + sharded) / choose(plan.expert_span > 1, plan.tp, 1.0)
-    widest = 2.0 * m.d_model + most(most(qkv, dense), expert)
+    visits = mine.stage_tokens / plan.expert_copies * divide(m.experts_per_token, plan.ep)
+    expert = visits * (m.d_model + sharded) * choose(m.moe_layers > 0, 1.0, 0.0)
+    widest = most(most(mine.attention_tokens * qkv, mine.tokens * dense), expert)
+    elements = 2.0 * mine.attention_tokens * m.d_model + widest
     rows = mine.tokens / p.new * (1.0 if p.decode else plan.cp)
     logits = rows * m.vocab / plan.tp * 4.0  # sampled in FP32
-    return mine.tokens * widest * mine.b_activations + logits
+    return elements * mine.b_activations + logits

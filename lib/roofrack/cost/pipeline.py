@@ -7,6 +7,7 @@ latency. The layers of all stages are counted in the blocks; here are only the h
 from roofrack.arithmetic import Number, choose, most
 from roofrack.cost.collectives import wires
 from roofrack.cost.layout import Layout
+from roofrack.cost.roofline import round_up
 from roofrack.cost.shares import Share
 from roofrack.nouns import Scenario
 
@@ -25,13 +26,13 @@ def hops(s: Scenario, plan: Layout, mine: Share, decode: bool) -> Number:
     above_idle: Number = 1.0
     counted: list[Number] = []
     for wire in laid:  # boundaries between domains of a level are those not inside one
-        domains = plan.pp / wire.reach
+        domains = round_up(plan.pp / wire.reach, wire.quantize)
         counted.append(boundaries - domains)
         boundaries = domains
     for wire, crossings in zip(reversed(laid), reversed(counted), strict=True):
         busy = choose(wire.members > 1.0, 1.0, 0.0)
         back = busy * above_idle if decode else 0.0  # the way back crosses the outermost level used
-        hop = size_bytes / wire.bytes_per_s + wire.latency_s + wire.launch_s
+        hop = size_bytes / wire.hop_bytes_per_s + wire.latency_s + wire.launch_s
         seconds = seconds + (crossings + back) * busy * hop
         above_idle = above_idle * (1.0 - busy)
     return seconds
