@@ -175,7 +175,7 @@ def test_copies_of_a_token_add_up(dedup: float, racks: float) -> None:
         assert row["copies_leaving"] == pytest.approx(8 * (racks - 1) / racks)
     # the two passes of 61 layers, on the links' own speeds
     tokens = 7_200 / (72 * racks)
-    out = 2 * 61 * tokens * row["copies_leaving"] * 7_168 * 2 / 2e11
+    out = 2 * 61 * tokens * row["copies_leaving"] * 7_168 * 2 / 4e11
     assert row["t_scale_out_s"] == pytest.approx(out)
 
 

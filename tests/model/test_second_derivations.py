@@ -44,7 +44,7 @@ def test_exchange_by_listing_every_copy(rack: int, racks: int, k: int) -> None:
 
     token_bytes, tokens = 7168.0, 16.0
     seconds = collectives.all_to_all(wires(chips, rack), routing, token_bytes, tokens)
-    speeds = (1.6e12, 2.0e11)
+    speeds = (3.2e12, 4.0e11)
     walked = [per_token[kind] * tokens * token_bytes for kind in ("up", "out")]
     assert seconds == pytest.approx([b / w for b, w in zip(walked, speeds, strict=True)])
 
@@ -106,7 +106,7 @@ def test_attended_by_summing_positions(cached: int, new: int, window: int) -> No
 @pytest.mark.parametrize("group", [2, 3, 4, 8, 16])
 def test_all_reduce_by_walking_a_ring(group: int) -> None:
     """Reduce-scatter and all-gather: in each step every chip sends V/g to its neighbour."""
-    size, speed, latency = 3.0e8, 1.6e12, 2.0e-6
+    size, speed, latency = 3.0e8, 3.2e12, 2.0e-6
     holds = [[{(chip, chunk)} for chunk in range(group)] for chip in range(group)]
     walked = 0.0
     for step in range(2 * (group - 1)):
@@ -129,8 +129,8 @@ def test_hierarchical_all_reduce_by_levels() -> None:
     """Eight chips in two racks: what leaves a rack is a quarter of the vector per chip."""
     size = 1.0e9
     inside, across = collectives.all_reduce(wires(8, 4), size)
-    assert inside == pytest.approx(2 * size * 3 / 4 / 1.6e12)
-    assert across == pytest.approx(2 * (size / 4) * 1 / 2 / 2.0e11)
+    assert inside == pytest.approx(2 * size * 3 / 4 / 3.2e12)
+    assert across == pytest.approx(2 * (size / 4) * 1 / 2 / 4.0e11)
 
 
 @pytest.mark.parametrize("decode", [True, False])
@@ -162,7 +162,7 @@ def test_hops_by_walking_the_stages(stages: int, stage: int, rack: int, decode: 
     racks = [index // max(1, rack // stage) for index in range(stages)]
     way = list(zip(racks, racks[1:] + racks[:1], strict=True))
     way = way[: stages if decode and stages > 1 else stages - 1]
-    walked = sum(hop / (1.6e12 if here == there else 2.0e11) for here, there in way)
+    walked = sum(hop / (3.2e12 if here == there else 4.0e11) for here, there in way)
     assert pipeline.hops(scenario, plan, mine, decode) == pytest.approx(walked)
 
 

@@ -156,10 +156,10 @@ def all_reduce(laid: list[Wire], size_bytes: Number) -> list[Number]:
     shard = size_bytes
     for wire in laid:
         g = wire.members
-        ring = 2.0 * (g - 1.0) / g
-        network = choose(wire.in_network > 0, least(ring, (g + 1.0) / g), ring)
-        moved = shard / wire.bytes_per_s * network
-        seconds.append(_active(wire, moved + 2.0 * _steps(wire) * wire.latency_s + wire.launch_s))
+        switches = (wire.in_network > 0) & (g > 3.0)  # for fewer a ring moves no more
+        moved = choose(switches, (g + 1.0) / g, 2.0 * (g - 1.0) / g) * shard / wire.bytes_per_s
+        hops = choose(switches, 1.0, _steps(wire))  # up to the switch and down again
+        seconds.append(_active(wire, moved + 2.0 * hops * wire.latency_s + wire.launch_s))
         shard = shard / g
     return seconds
 
