@@ -57,7 +57,7 @@ def price_of_speed(facts: Facts) -> Finding:
         )
         return Finding(text, "contradicts", basis, "bought")
     price, gain = sale(normal, fast)
-    verdict: Verdict = "agrees" if gain * NEAR >= wishes.speed_ratio else "contradicts"
+    verdict: Verdict = "agrees" if gain >= wishes.speed_ratio else "contradicts"
     reach = "that is within reach here" if verdict == "agrees" else "that is out of reach here"
     text = (
         f"{facts.label(pair)}: paying {times(price)} the normal price buys {times(gain)} the normal"

@@ -11,14 +11,10 @@ import polars as pl
 
 from roofrack import config
 from roofrack.conversion import to_study
-from roofrack.cost import estimate as _estimate
-from roofrack.cost import pytrees as _pytrees  # noqa: F401  (registers the nouns)
-from roofrack.grid import points, stream
+from roofrack.grid import compiled, points, stream
 from roofrack.nouns import Scenario
 from roofrack.results import store
 from roofrack.results.frame import frame
-
-_compiled = jax.jit(_estimate)
 
 
 def scenario(*overrides: str, config_dir: str | Path | None = None) -> Scenario:
@@ -40,7 +36,7 @@ def estimate(s: Scenario) -> dict[str, jax.Array]:
     `why_invalid` is not 0 the plan cannot run. Precision is JAX's: double with `jax_enable_x64`.
     Units and meanings of the columns: `roofrack.results.schema.COLUMNS`.
     """
-    return _compiled(jax.tree.map(_as_float, s))
+    return compiled(jax.tree.map(_as_float, s))
 
 
 def _as_float(leaf: Any) -> Any:
@@ -60,9 +56,14 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> pl.LazyFrame
     """
     tables = []
     for job in config.jobs(overrides, config_dir):
-        study = to_study(config.compose(job, config_dir))
-        tables += [frame(study, block) for block in stream(study)]
+        container = config.compose(job, config_dir)
+        study = to_study(container)
+        tables += [frame(study, block) for block in stream(study, double=_double(container))]
     return pl.concat([table.lazy() for table in tables], how="diagonal_relaxed")
+
+
+def _double(container: Mapping[str, Any]) -> bool:
+    return container["precision"] == "float64"
 
 
 def run_job(container: Mapping[str, Any], overrides: Sequence[str], directory: Path) -> None:
@@ -73,18 +74,14 @@ def run_job(container: Mapping[str, Any], overrides: Sequence[str], directory: P
     name = f"{study.labels['hardware']} {study.labels['model']}"
     # a bar only where somebody looks at it; logs get one line per job
     with tqdm(total=points(study), desc=name, unit=" points", unit_scale=True, disable=None) as bar:
-        double = container.get("precision") == "float64"
-        store.write_job(study, container, overrides, directory, double=double, progress=bar.update)
+        store.write_job(
+            study, container, overrides, directory, double=_double(container), progress=bar.update
+        )
     print(f"{name}: {points(study):,} points", file=sys.stderr)
 
 
-def finish(sweep_dir: Path) -> Path:
-    """Write the report of a finished sweep beside its results; return its path."""
-    return rebuild(sweep_dir)
-
-
-def rebuild(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:
-    """Write the report of stored results again, and its charts and tables as `export` formats."""
+def report(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:
+    """Write the report of stored results beside them, and its charts and tables as `export`."""
     from roofrack.experiments import page_of
     from roofrack.report import export as exporting
     from roofrack.report.page import render

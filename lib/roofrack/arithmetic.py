@@ -95,18 +95,33 @@ def largest(values: tuple[Number, ...]) -> Number:
     return xp.argmax(xp.stack(xp.broadcast_arrays(*values)), axis=0)
 
 
+def ceil(x: Number) -> Number:
+    """Return the smallest whole number not below x. The derivative is 1, that of the surrogate x.
+
+    The exact value has steps; "a little more batch" still has a price. What is above a whole number
+    by rounding alone (8.000001) is that number, in single precision as in double.
+    """
+    return _ceil(np, x) if namespace(x) is np else _straight_through_ceil()(x)
+
+
+def _ceil(xp: Any, x: Number) -> Number:
+    return xp.ceil(x - xp.minimum(1e-4, 1e-6 * x))
+
+
 @cache
 def _straight_through_ceil() -> Callable[[Any], Any]:
     import jax
 
-    ceil = jax.custom_jvp(jax.numpy.ceil)
-    ceil.defjvps(lambda tangent, answer, x: tangent)
-    return ceil
+    rounded = jax.custom_jvp(lambda x: _ceil(jax.numpy, x))
+    rounded.defjvps(lambda tangent, answer, x: tangent)
+    return rounded
 
 
-def ceil(x: Number) -> Number:
-    """Return the smallest whole number not below x. The derivative is 1, that of the surrogate x.
+def round_up(x: Number, quantize: Number) -> Number:
+    """Return ceil(x) where `quantize` is set, else x; the derivative is 1 in both cases."""
+    return choose(quantize > 0, ceil(x), x)
 
-    The exact value has steps; "a little more batch" still has a price.
-    """
-    return np.ceil(x) if namespace(x) is np else _straight_through_ceil()(x)
+
+def padded(rows: Number, tile: Number, quantize: Number) -> Number:
+    """Return `rows` in whole tiles where `quantize` is set: matrix units work in tiles."""
+    return choose(quantize > 0, tile * round_up(rows / tile, quantize), rows)

@@ -151,7 +151,7 @@ def _sweep(flags: argparse.Namespace) -> int:
 
     from roofrack import api
 
-    print(_shown(api.finish(_sweep_directories[-1])))
+    print(_shown(api.report(_sweep_directories[-1])))
     return ANSWERED
 
 
@@ -201,7 +201,7 @@ def _report(arguments: list[str]) -> int:
 
     from roofrack import api
 
-    print(_shown(api.rebuild(folder, export=tuple(export))))
+    print(_shown(api.report(folder, export=tuple(export))))
     return ANSWERED
 
 

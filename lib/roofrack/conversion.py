@@ -122,13 +122,15 @@ def to_study(config: Mapping[str, Any]) -> Study:
         for path, leaf, value in _walk(noun, section, _section(config, section)):
             if path not in leaves:  # an alias wins over the leaf it writes
                 take(path, path, leaf, value)
+    phase = _static(config["workload"], "phase", "workload.phase", PHASES)
+    _check_used(phase, config, found)
     _check_racks(config)
     _check_sparsity(config, leaves, found)
     leaves.setdefault("parallelism.racks", 0.0)
     return Study(
         leaves=leaves,
         axes=tuple(found.values()),
-        phase=_static(config["workload"], "phase", "workload.phase", PHASES),
+        phase=phase,
         overlap=_static(config, "overlap", "overlap", OVERLAPS),
         levels=tuple(_section(config, "hardware")["fabric"]),
         labels={group: str(config["choices"][group]) for group in CHOICES},
@@ -265,6 +267,25 @@ def _static(tree: Mapping[str, Any], key: str, where: str, choices: tuple[str, .
             f"{where}={value}: allowed is one of {', '.join(choices)}.{nearest(value, choices)}"
         )
     return str(value)
+
+
+_UNUSED = {
+    "decode": ("prompt", "output", "cached", "prefill_batch"),
+    "prefill": ("context", "output", "prefill_batch"),
+    "serve": ("context",),
+}
+"""Leaves of the workload that a phase does not look at."""
+
+
+def _check_used(phase: str, config: Mapping[str, Any], found: Mapping[str, Axis]) -> None:
+    """Refuse to vary what has no effect: identical rows would look like an answer."""
+    for name in _UNUSED[phase]:
+        if f"workload.{name}" in found or (name in ALIASES and config.get(name) is not None):
+            uses = [n for n in ("context", "prompt", "output", "cached") if n not in _UNUSED[phase]]
+            raise InputError(
+                f"{name if name in ALIASES else f'workload.{name}'}: has no effect on "
+                f"workload.phase={phase}, which uses {', '.join(uses)}"
+            )
 
 
 def _check_racks(config: Mapping[str, Any]) -> None:

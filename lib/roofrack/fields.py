@@ -68,6 +68,11 @@ def amount(doc: str, unit: str = "", default: float | None = None, **rule: Any) 
     return declare(Leaf(doc, unit, default, at_least=0.0, **rule))
 
 
+def at_least_one(doc: str, unit: str = "", default: float | None = None) -> Any:
+    """Declare a number of 1 or more."""
+    return declare(Leaf(doc, unit, default, at_least=1.0))
+
+
 def share(doc: str, default: float | None = None) -> Any:
     """Declare a fraction above 0 and at most 1."""
     return declare(Leaf(doc, "", default, above=0.0, at_most=1.0))

@@ -69,7 +69,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def _why_not(study: Study, mask: int) -> str:
     """Say why a single plan cannot run: the keys that clash, their values, and what would do."""
-    said = [_CLASHES[bit](study) for bit in range(len(REASONS)) if mask >> bit & 1]
+    said = [explain(study) for bit, explain in enumerate(_CLASHES.values()) if mask >> bit & 1]
     return "this plan cannot run: " + "; ".join(said)
 
 
@@ -122,6 +122,14 @@ def _ranks(study: Study) -> str:
     )
 
 
+def _groups(study: Study) -> str:
+    plan = layout(study.grid())
+    return (
+        f"expert groups of {plan.ep:g} x {plan.expert_tp:g} chips (ep x what shards an expert) do "
+        f"not fill the {plan.stage:g} chips of a stage"
+    )
+
+
 def _reach(study: Study) -> str:
     plan, most = layout(study.grid()), study.grid().hardware.fabric[-1].chips
     return f"{plan.chips:,.0f} chips: the fabric of {study.labels['hardware']} connects {most:,.0f}"
@@ -135,7 +143,7 @@ def _pair(text: str, *paths: str) -> Callable[[Study], str]:
     return say
 
 
-_CLASHES: tuple[Callable[[Study], str], ...] = (  # in the order of REASONS
+_EXPLAIN: tuple[Callable[[Study], str], ...] = (
     _divides("parallelism.tp", "model.heads", lambda p: p.attention_tp),
     _divides("parallelism.tp", "model.kv_heads", lambda p: p.attention_tp, "or a multiple of it"),
     _divides("parallelism.tp", "model.d_ff", lambda p: p.tp),
@@ -149,4 +157,11 @@ _CLASHES: tuple[Callable[[Study], str], ...] = (  # in the order of REASONS
     _pair("a token cannot visit more", "model.experts_per_token", "model.experts"),
     _pair("nothing of the prompt is left to compute", "workload.cached", "workload.prompt"),
     _reach,
+    _groups,
+    _pair("more of a kind than all", "model.layers", "model.moe_layers", "model.window_layers"),
+    _pair("a window is needed", "model.window_layers", "model.window"),
+    _pair("each query head has one KV head at most", "model.kv_heads", "model.heads"),
+    _pair("active are a part of the total", "model.params_active", "model.params_total"),
 )
+_CLASHES = dict(zip(REASONS, _EXPLAIN, strict=True))
+"""What to say of each reason at a single point."""

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from roofrack.fields import amount, name, positive
+from roofrack.fields import amount, at_least_one, name, positive
 from roofrack.tables import DTYPES, PHASES
 
 
@@ -23,11 +23,11 @@ class Workload:
     """One kind of request in steady state. `phase` is static: it selects the compiled function."""
 
     phase: str = name("what one evaluation covers", PHASES, "decode")
-    batch: float = positive("sequences in one forward pass of the whole instance", "sequences")
+    batch: float = at_least_one("sequences in one forward pass of the whole instance", "sequences")
     context: float = amount("tokens a decoding sequence attends to", "tokens")
     prompt: float = positive("prompt", "tokens")
     output: float = positive("generated tokens per request", "tokens")
     cached: float = amount("prompt tokens already in the cache", "tokens", 0)
-    prefill_batch: float = positive("prompts in one prefill pass of `serve`", "sequences", 1)
-    routing_skew: float = positive("load of the busiest expert rank over the mean", "", 1)
+    prefill_batch: float = at_least_one("prompts per rank and prefill pass", "sequences", 1)
+    routing_skew: float = at_least_one("load of the busiest expert rank over the mean", "", 1)
     dtype: Dtypes = field()

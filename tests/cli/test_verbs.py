@@ -18,7 +18,7 @@ from roofrack.errors import InputError
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType:
     """A stand-in for `roofrack.api` and the table it is shown as, in an empty current folder."""
     module = types.ModuleType("roofrack.api")
-    module.__dict__.update(run_job=_run_job, finish=_finish, rebuild=_rebuild)
+    module.__dict__.update(run_job=_run_job, report=_report)
     point = types.ModuleType("roofrack.point")
     point.__dict__.update(point=_point)
     show = types.ModuleType("roofrack.report.text")
@@ -54,14 +54,9 @@ def _run_job(tree: dict[str, Any], overrides: Sequence[str], directory: Path) ->
     (directory / "job.json").write_text(json.dumps({"tree": tree, "overrides": list(overrides)}))
 
 
-def _finish(folder: Path) -> Path:
-    (folder / "report.html").write_text("a report")
+def _report(folder: Path, export: tuple[str, ...] = ()) -> Path:
+    (folder / "report.html").write_text(",".join(export) or "a report")
     return folder / "report.html"
-
-
-def _rebuild(folder: Path, export: tuple[str, ...] = ()) -> Path:
-    (folder / "again.html").write_text(",".join(export))
-    return folder / "again.html"
 
 
 def jobs(folder: Path) -> list[dict[str, Any]]:
@@ -184,5 +179,5 @@ def test_hydras_own_sweeper_works_too(api, tmp_path: Path):
 def test_report(api, capsys, tmp_path: Path):
     (tmp_path / "done").mkdir()
     assert cli.main(["report", "done", "export=png,csv"]) == 0
-    assert capsys.readouterr().out == "done/again.html\n"
-    assert (tmp_path / "done" / "again.html").read_text() == "png,csv"
+    assert capsys.readouterr().out == "done/report.html\n"
+    assert (tmp_path / "done" / "report.html").read_text() == "png,csv"

@@ -4,10 +4,10 @@ MODEL sections 2 and 3. Projections are sharded by heads, the core also by the s
 the cache by KV heads at most, an MLA latent not at all.
 """
 
-from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.arithmetic import Number, choose, divide, least, most, padded
 from roofrack.calibration import Kernel
 from roofrack.cost.layout import Layout
-from roofrack.cost.roofline import Work, padded
+from roofrack.cost.roofline import Work
 from roofrack.cost.shares import Pass, Share, bytes_of
 from roofrack.model import Counts
 from roofrack.nouns import Scenario
@@ -88,8 +88,10 @@ def core(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass, window
         # a window reaches back at most `window` tokens before the first new one
         held = p.new + cache_length(p.cached, window)
     heads_ways = plan.attention_tp * plan.cp
-    again = 0.0 if p.decode else cache_length(p.cached, window) * counts.expand_flops
-    flops = mine.attention_sequences * (p.new * seen * core_flops + again) / heads_ways
+    flops = mine.attention_sequences * p.new * seen * core_flops / heads_ways
+    if not p.decode:  # a chip expands the latents of others that it attends to; its own it has
+        others = cache_length(p.cached, window) + p.new * (1.0 - 1.0 / plan.cp)
+        flops += mine.attention_sequences * others * counts.expand_flops / plan.attention_tp
     # context parallelism divides what a decoding token reads; a prompt's tokens need all keys
     ways = plan.kv_shards if p.decode else plan.kv_shards / plan.cp
     kv_bytes = mine.attention_sequences * held * kv_bytes_per_layer(s, counts) / ways
@@ -101,7 +103,7 @@ def core(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass, window
         weight_bytes=0.0,
         kv_bytes=kv_bytes * layers,
         io_bytes=io * s.cost.activation_io,
-        calls=layers,
+        calls=layers * choose(m.heads > 0, 1.0, 0.0),
         kernel=kernel,
     )
 

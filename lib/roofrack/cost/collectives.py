@@ -20,9 +20,9 @@ from roofrack.arithmetic import (
     log2,
     look_up,
     most,
+    round_up,
 )
 from roofrack.calibration import Calibration
-from roofrack.cost.roofline import round_up
 from roofrack.hardware import Hardware, Level
 from roofrack.tables import TOPOLOGIES
 
@@ -65,7 +65,8 @@ def wires(hw: Hardware, cal: Calibration, size: Number, stride: Number) -> list[
         link = cal.scale_up if depth == 0 else cal.scale_out
         members = reach / inside
         axes = look_up(_AXES, level.topology)
-        closed = _closed(level, members, axes)
+        side = _side(members, axes, cal.quantize)
+        closed = _closed(level, side, axes)
         laid.append(
             Wire(
                 members=members,
@@ -95,14 +96,19 @@ def _usable(level: Level, members: Number, axes: Number) -> Number:
     return level.bytes_per_s * choose(mesh > 0, most(mesh_share, 1e-9), torus_share)
 
 
+def _side(members: Number, axes: Number, quantize: Number) -> Number:
+    """Return the longest side of a group's block on a torus: 8 chips on 2 axes are 4 x 2."""
+    log = log2(most(members, 1.0)) / _axes_used(members, axes)
+    return 2.0 ** round_up(log, quantize)
+
+
 def _axes_used(members: Number, axes: Number) -> Number:
     """Return the torus axes that a group lies along: blocks double one axis after the other."""
     return most(1.0, least(log2(most(members, 2.0)), axes))
 
 
-def _closed(level: Level, members: Number, axes: Number) -> Number:
+def _closed(level: Level, side: Number, axes: Number) -> Number:
     """Return 1 where rings close, else 1/2: a line moves half as much, in twice the steps."""
-    side = members ** (1.0 / _axes_used(members, axes))
     open_line = (axes > 0) & (side < level.ring_closes_at * (1.0 - 1e-6))
     return choose(open_line, 0.5, 1.0)
 
@@ -120,9 +126,9 @@ def _steps(wire: Wire) -> Number:
     On a torus rings run both ways: half a ring per axis, all of it where the ring is open.
     """
     log = log2(most(wire.members, 1.0))
-    halving = round_up(log - choose(wire.quantize > 0, 1e-4, 0.0), wire.quantize)
-    axes = most(wire.torus_axes, 1.0)
-    rings = axes * wire.members ** (1.0 / axes) / 2.0 / wire.closed
+    halving = round_up(log, wire.quantize)
+    axes = _axes_used(wire.members, wire.torus_axes)
+    rings = axes * _side(wire.members, wire.torus_axes, wire.quantize) / 2.0 / wire.closed
     ring = most(wire.members - 1.0, 0.0)
     return choose(wire.torus_axes > 0, least(rings, ring), least(halving, ring))
 
@@ -156,10 +162,11 @@ def all_reduce(laid: list[Wire], size_bytes: Number) -> list[Number]:
     shard = size_bytes
     for wire in laid:
         g = wire.members
-        switches = (wire.in_network > 0) & (g > 3.0)  # for fewer a ring moves no more
-        moved = choose(switches, (g + 1.0) / g, 2.0 * (g - 1.0) / g) * shard / wire.bytes_per_s
-        hops = choose(switches, 1.0, _steps(wire))  # up to the switch and down again
-        seconds.append(_active(wire, moved + 2.0 * hops * wire.latency_s + wire.launch_s))
+        v = shard / wire.bytes_per_s
+        ring = 2.0 * (g - 1.0) / g * v + 2.0 * _steps(wire) * wire.latency_s
+        switch = (g + 1.0) / g * v + 2.0 * wire.latency_s  # up to the switch and down again
+        shorter = choose(wire.in_network > 0, least(ring, switch), ring)
+        seconds.append(_active(wire, shorter + wire.launch_s))
         shard = shard / g
     return seconds
 
@@ -182,9 +189,10 @@ def route(
 ) -> Routing:
     """Count the copies of a token by level under uniform routing to `k` places of `fan_out` chips.
 
-    Without de-duplication k/g of the copies stay home, and those for a chip of another domain cross
-    that level. With it, a token sends one copy to each remote domain that holds any of its experts
-    (M(1-(1-1/M)^k) touched, M the domains or the node limit) and the rest is forwarded inside.
+    Without de-duplication k/g of the copies stay home; the innermost level carries those for its
+    own chips, every other one all that leave the domain below it. With de-duplication a token sends
+    one copy to each remote domain that holds any of its experts (M(1-(1-1/M)^k) touched, M the
+    domains or the node limit) and the rest is forwarded inside.
     """
     size = laid[-1].reach
     inner = laid[0].reach
@@ -194,18 +202,13 @@ def route(
     one = reachable <= 1.0
     log_miss = log1p(-1.0 / choose(one, 2.0, reachable))
     touched = choose(one, 1.0, -reachable * expm1(k * log_miss))
-    copies: list[Number] = []
-    below: Number = 1.0
-    for depth, wire in enumerate(laid):
-        plain = k * fan_out * (wire.reach - below) / size
-        if depth == 0:
-            forwarded = k * fan_out * (1.0 - 1.0 / inner)
-            merged = choose(domains > 1.0, forwarded, plain)
-        else:
-            merged = touched * (wire.reach - below) / size
-        copies.append(choose(dedup > 0, merged, plain))
-        below = wire.reach
-    out = sum(copies[1:], start=0.0)
+    forwarded = k * fan_out * (1.0 - 1.0 / inner)
+    plain = k * fan_out * (inner - 1.0) / size
+    copies = [choose((dedup > 0) & (domains > 1.0), forwarded, plain)]
+    sent = choose(dedup > 0, touched, k * fan_out)
+    for below in laid[:-1]:
+        copies.append(sent * (size - below.reach) / size)
+    out = copies[1] if len(copies) > 1 else 0.0
     return Routing(copies, touched, divide(out, k * fan_out))
 
 
@@ -219,9 +222,11 @@ def all_to_all(
     """
     seconds: list[Number] = []
     for wire, copies in zip(laid, routing.copies, strict=True):
-        axes = most(wire.torus_axes, 1.0)
-        hops = most(1.0, axes * wire.members ** (1.0 / axes) / 4.0)
-        load = choose(wire.torus_axes > 0, hops, 1.0)
+        axes = _axes_used(wire.members, wire.torus_axes)
+        side = _side(wire.members, wire.torus_axes, wire.quantize)
+        # side/4 is the mean with home, which `copies` leave out
+        hops = axes * side / 4.0 * divide(wire.members, wire.members - 1.0, 1.0)
+        load = choose(wire.torus_axes > 0, most(1.0, hops), 1.0)
         moved = tokens * copies * token_bytes * load / wire.bytes_per_s
         steps = choose(wire.torus_axes > 0, _steps(wire), 1.0)
         seconds.append(_active(wire, moved + steps * wire.latency_s + wire.launch_s))

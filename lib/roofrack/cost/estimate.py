@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, ceil, choose, divide, largest, most
+from roofrack.arithmetic import Number, ceil, choose, divide, largest, least, most
 from roofrack.calibration import Kernel
 from roofrack.cost import attention, moe, money
 from roofrack.cost.forward import BLOCKS, Forward, Parts, bounds, cached_more_s, forward
@@ -11,7 +11,7 @@ from roofrack.cost.memory import Memory, memory
 from roofrack.cost.shares import Pass, Share, share
 from roofrack.model import Counts, count
 from roofrack.nouns import Scenario
-from roofrack.units import MILLION
+from roofrack.units import HOUR, MILLION
 
 NONE = float("nan")
 """A column that a phase does not have; stored as null."""
@@ -30,13 +30,13 @@ class Spell(NamedTuple):
     parts: Parts
     blocks: tuple[Number, ...]
     read_bytes: Number
-    ttft: Number
-    tpot: Number
-    tokens: Number
-    flops: Number
-    input_s: Number
-    cached_s: Number
-    output_s: Number
+    ttft: Number = NONE
+    tpot: Number = NONE
+    tokens: Number = NONE
+    flops: Number = NONE
+    input_s: Number = NONE
+    cached_s: Number = NONE
+    output_s: Number = NONE
 
 
 def estimate(s: Scenario) -> dict[str, Number]:
@@ -70,6 +70,7 @@ def estimate(s: Scenario) -> dict[str, Number]:
         | memories(resident)
         | dollars(s, plan, mine, spell)
         | structure(s, counts, plan, mine, exchange)
+        | {"context_share": divide(held, s.model.max_context, NONE)}
         | {"why_invalid": invalid, "fits": resident.total <= resident.capacity}
     )
 
@@ -83,13 +84,14 @@ def passes(s: Scenario, plan: Layout) -> tuple[Pass, Pass]:
     """Return the decode pass and the prefill pass of a workload.
 
     In `serve` a sequence has half its output behind it on average, and each attention rank prefills
-    `prefill_batch` prompts at a time.
+    `prefill_batch` prompts at a time, as far as there are sequences.
     """
     w = s.workload
     new = most(w.prompt - w.cached, 1.0)
     if w.phase == "serve":
         decoding = Pass(True, plan.microbatch, 1.0, w.prompt + w.output / 2.0)
-        return decoding, Pass(False, w.prefill_batch * plan.attention_ranks, new, w.cached)
+        prompts = least(w.prefill_batch * plan.attention_ranks, plan.microbatch)
+        return decoding, Pass(False, prompts, new, w.cached)
     return (
         Pass(True, plan.microbatch, 1.0, w.context),
         Pass(False, plan.microbatch, new, w.cached),
@@ -178,21 +180,7 @@ def serve_spell(
 
 
 def _single(step: Number, lower: Number, upper: Number, f: Forward) -> Spell:
-    return Spell(
-        step,
-        lower,
-        upper,
-        f.parts,
-        f.blocks,
-        f.read_bytes,
-        NONE,
-        NONE,
-        NONE,
-        NONE,
-        NONE,
-        NONE,
-        NONE,
-    )
+    return Spell(step, lower, upper, f.parts, f.blocks, f.read_bytes)
 
 
 def cached_token_s(s: Scenario, counts: Counts, plan: Layout, p: Pass, f: Forward) -> Number:
@@ -202,6 +190,22 @@ def cached_token_s(s: Scenario, counts: Counts, plan: Layout, p: Pass, f: Forwar
     projected. What holding them costs is not in it.
     """
     return cached_more_s(s, counts, plan, p, f, p.new) / (p.sequences * p.new)
+
+
+def bound(t: Parts) -> Number:
+    """Return the position in Parts of what binds: the longest resource.
+
+    Weights, cache and activations share the memory: their sum competes, the largest names it.
+    """
+    memory = t.weights + t.kv + t.activation
+    top = most(most(t.weights, t.kv), t.activation)
+    competing = t._replace(
+        **{
+            name: choose(getattr(t, name) >= top, memory, 0.0)
+            for name in ("weights", "kv", "activation")
+        }
+    )
+    return largest(tuple(competing))
 
 
 def times(spell: Spell) -> dict[str, Number]:
@@ -215,7 +219,7 @@ def times(spell: Spell) -> dict[str, Number]:
         "ttft_s": spell.ttft,
         "tpot_s": spell.tpot,
         **parts,
-        "bound": largest(tuple(spell.parts)),
+        "bound": bound(spell.parts),
         **blocks,
     }
 
@@ -250,17 +254,18 @@ def memories(m: Memory) -> dict[str, Number]:
 def dollars(s: Scenario, plan: Layout, mine: Share, spell: Spell) -> dict[str, Number]:
     """Return the columns of money and energy."""
     hw, parts = s.hardware, spell.parts
-    per_second = money.usd_per_s(s, plan.chips)
+    rent = money.usd_per_s(s, plan.chips)
+    per_second = rent / s.economics.utilization  # of use: idle hours are paid for too
     busy = most(parts.compute, parts.weights + parts.kv + parts.activation)
     power = money.watts(s, plan.chips, busy, spell.step)
     kv = kv_bytes_per_token(s, count(s.model))
-    ridge = mine.peak / hw.hbm_bytes_per_s
+    ridge = _ridge(s, mine, s.calibration.kernel.gemm)
     return {
         "usd_per_mtok": per_second * spell.step / spell.tokens * MILLION,
         "usd_per_mtok_input": per_second * spell.input_s * MILLION,
         "usd_per_mtok_cached": per_second * spell.cached_s * MILLION,
         "usd_per_mtok_output": per_second * spell.output_s * MILLION,
-        "usd_per_hour": per_second * 3600.0 * s.plan.replicas,
+        "usd_per_hour": rent * HOUR * s.plan.replicas,
         "joule_per_token": power * spell.step / spell.tokens,
         "context_knee_tokens": money.context_knee(count(s.model).active, ridge, kv),
         "hbm_drain_s": money.drain_s(hw.hbm_bytes, hw.hbm_bytes_per_s),
@@ -283,7 +288,6 @@ def structure(
 ) -> dict[str, Number]:
     """Return the columns that say how model, plan and machine fit each other."""
     m, cal = s.model, s.calibration
-    tokens = mine.stage_tokens / plan.expert_copies
     dense = _ridge(s, mine, cal.kernel.gemm) * mine.b_weights / 2.0
     experts = _ridge(s, mine, cal.kernel.moe) * mine.b_weights / 2.0
     # weights held in several copies: each needs its own tokens; cp divides those of a prompt
@@ -304,10 +308,10 @@ def structure(
         * plan.expert_copies
         * divide(m.experts, m.experts_per_token, NONE),
         "critical_batch_shared": choose(m.shared_experts > 0, dense * copies_of_attention, NONE),
-        "experts_touched": moe.distinct_experts(m.experts, m.experts_per_token, tokens),
+        "experts_touched": moe.distinct_experts(m.experts, m.experts_per_token, mine.group_tokens),
         "scale_out_fraction": exchange.happens * exchange.routing.leaving,
         "domains_touched": choose(exchange.happens > 0, exchange.routing.domains, NONE),
-        "copies_leaving": exchange.happens * sum(exchange.routing.copies[1:], start=0.0),
+        "copies_leaving": exchange.happens * sum(exchange.routing.copies[1:2], start=0.0),
         "dispatch_bytes": exchange.dispatch_bytes,
         "combine_bytes": exchange.combine_bytes,
         "bubble_fraction": 0.0,

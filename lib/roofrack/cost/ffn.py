@@ -1,8 +1,8 @@
 """Blocks whose weights meet every token: dense FFN, shared experts, router, head, residual."""
 
-from roofrack.arithmetic import Number, choose
+from roofrack.arithmetic import Number, choose, padded
 from roofrack.cost.layout import Layout
-from roofrack.cost.roofline import Work, padded
+from roofrack.cost.roofline import Work
 from roofrack.cost.shares import Pass, Share
 from roofrack.model import Counts
 from roofrack.nouns import Scenario
@@ -88,10 +88,10 @@ def head(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> Wor
 def residual(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
     """Return norms, residual adds and the like: memory traffic only, every token on every chip.
 
-    Sequence parallelism divides the tokens between blocks over tp.
+    Sequence parallelism divides the tokens between blocks over the tp chips of the attention.
     """
     m = s.model
-    ways = choose(s.plan.sequence_parallel > 0, plan.tp, 1.0)
+    ways = choose(s.plan.sequence_parallel > 0, plan.attention_tp, 1.0)
     elements = (
         RESIDUAL_ELEMENTS * mine.attention_tokens * m.d_model * m.layers * plan.imbalance / ways
     )

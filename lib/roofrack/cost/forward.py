@@ -101,8 +101,8 @@ def cached_more_s(
 ) -> Number:
     """Return seconds that `tokens` more cached tokens before pass `p` add to it, `f`.
 
-    Only the attention core changes. The difference is formed part by part, since that of two whole
-    passes would lose its digits in single precision.
+    The attention core changes, and what context parallelism gathers. The difference is formed part
+    by part, since that of two whole passes would lose its digits in single precision.
     """
     mine = share(s, plan, p)
     hbm = s.hardware.hbm_bytes_per_s
@@ -113,18 +113,28 @@ def cached_more_s(
     compute, kv, busy = (
         _total(after, part) - _total(before, part) for part in ("compute", "kv", "busy")
     )
+    comm = sum(
+        b - a
+        for a, b in zip(
+            context_parallel(s, counts, plan, mine, p),
+            context_parallel(s, counts, plan, mine, p._replace(cached=p.cached + tokens)),
+            strict=True,
+        )
+    )
     t = f.parts
     memory = t.weights + t.kv + t.activation
     if s.overlap == "ideal":
         longest = most(most(t.compute, memory), f.comm)
         more = most(compute - (longest - t.compute), kv - (longest - memory))
-        return most(more, 0.0)
+        return most(more, comm - (longest - f.comm))
     if s.overlap == "matmul":
-        return kv + most(0.0, compute - most(t.weights - t.compute, 0.0))
+        return kv + comm + most(0.0, compute - most(t.weights - t.compute, 0.0))
     if s.overlap == "none":
-        return compute + kv
-    hidden = least(most(f.comm - sum(f.blocks), 0.0), busy)
-    return busy - s.calibration.comm_overlap * hidden
+        return compute + kv + comm
+    total = sum(f.blocks)
+    shorter = least(total, f.comm)
+    hidden = least(total - shorter + busy, f.comm - shorter + comm)
+    return busy + comm - s.calibration.comm_overlap * hidden
 
 
 def _total(times: list[BlockTime], part: str) -> Number:
@@ -181,7 +191,12 @@ def context_parallel(
         seconds = all_reduce(laid, mine.attention_tokens * value * mine.b_activations)
     else:
         layer = attention.kv_bytes_per_layer(s, counts) / (plan.kv_shards / plan.cp)
-        seconds = all_gather(laid, mine.attention_sequences * (p.cached + p.new) * layer)
+        kept = p.cached + p.new
+        size = mine.attention_sequences * layer
+        full = all_gather(laid, size * kept)
+        windowed = all_gather(laid, size * attention.cache_length(kept, m.window))
+        share_windowed = m.window_layers / m.layers
+        seconds = [f + share_windowed * (w - f) for f, w in zip(full, windowed, strict=True)]
     return [t * m.layers * plan.imbalance for t in seconds]
 
 

@@ -5,8 +5,7 @@ MODEL section 5. Everything here is a count; no times.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, least, most, whole
-from roofrack.cost.roofline import round_up
+from roofrack.arithmetic import Number, choose, divide, least, most, round_up, whole
 from roofrack.nouns import Scenario
 
 
@@ -90,6 +89,11 @@ REASONS = (
     "more experts per token than experts",
     "cached tokens leave nothing of the prompt to compute",
     "more chips than the fabric connects",
+    "the expert groups do not fill a stage",
+    "more layers of a kind than layers",
+    "windowed layers without a window",
+    "more KV heads than query heads",
+    "more active than total parameters",
 )
 """Why a plan cannot run, by bit of `why_invalid`."""
 
@@ -116,7 +120,7 @@ def why_invalid(s: Scenario, plan: Layout, math_peak: Number) -> Number:
     kv_clash = _indivisible(m.kv_heads, plan.attention_tp) & _indivisible(
         plan.attention_tp, m.kv_heads
     )
-    reasons = (
+    found = (
         heads & _indivisible(m.heads, plan.attention_tp),
         heads & (m.kv_lora == 0) & kv_clash,
         architecture & (m.moe_layers < m.layers) & _indivisible(m.d_ff, plan.tp),
@@ -130,5 +134,10 @@ def why_invalid(s: Scenario, plan: Layout, math_peak: Number) -> Number:
         m.experts_per_token > m.experts,
         (s.workload.cached > 0) & (s.workload.cached >= s.workload.prompt),
         plan.chips > s.hardware.fabric[-1].chips,
+        moe & (~whole(plan.expert_copies) | ~whole(plan.expert_tp)),
+        (m.moe_layers > m.layers) | (m.window_layers > m.layers),
+        (m.window_layers > 0) & (m.window <= 0),
+        m.kv_heads > m.heads,
+        m.params_active > m.params_total,
     )
-    return sum(choose(reason, 1 << bit, 0) for bit, reason in enumerate(reasons))
+    return sum(choose(reason, 1 << bit, 0) for bit, reason in enumerate(found))

@@ -76,7 +76,7 @@ def activation_bytes(s: Scenario, plan: Layout, mine: Share, p: Pass) -> Number:
     qkv = m.heads * head / plan.attention_tp
     dense = m.ffn_matrices * m.d_ff / plan.tp
     sharded = m.ffn_matrices * m.d_ff_expert / plan.expert_tp
-    visits = mine.stage_tokens / plan.expert_copies * divide(m.experts_per_token, plan.ep)
+    visits = mine.group_tokens * divide(m.experts_per_token, plan.ep)
     expert = visits * (m.d_model + sharded) * choose(m.moe_layers > 0, 1.0, 0.0)
     widest = most(most(mine.attention_tokens * qkv, mine.tokens * dense), expert)
     elements = 2.0 * mine.attention_tokens * m.d_model + widest

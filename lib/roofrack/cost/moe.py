@@ -5,10 +5,10 @@ MODEL sections 2 and 4.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p, most
+from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p, most, padded, round_up
 from roofrack.cost.collectives import Routing, all_to_all, route, wires
 from roofrack.cost.layout import Layout
-from roofrack.cost.roofline import Work, padded, round_up
+from roofrack.cost.roofline import Work
 from roofrack.cost.shares import Share
 from roofrack.model import Counts
 from roofrack.nouns import Scenario
@@ -17,8 +17,7 @@ from roofrack.nouns import Scenario
 def distinct_experts(experts: Number, per_token: Number, tokens: Number) -> Number:
     """Return how many experts of a layer `tokens` tokens visit: E (1 - (1 - k/E)^t).
 
-    Routing is uniform.
-    0 for a model without experts; E where every token visits all.
+    Routing is uniform; 0 for a model without experts; E where every token visits all.
     """
     rate = divide(per_token, experts)
     every = rate >= 1.0
@@ -35,7 +34,7 @@ def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
     m, quantize = s.model, s.calibration.quantize
     kernel = s.calibration.kernel.moe
     layers = m.moe_layers * plan.imbalance
-    tokens = mine.stage_tokens / plan.expert_copies
+    tokens = mine.group_tokens
     touched = distinct_experts(m.experts, m.experts_per_token, tokens)
     # the busiest rank reads whole experts, each with at least one row
     local = least(round_up(touched / plan.ep, quantize), m.experts / plan.ep)

@@ -2,20 +2,20 @@
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.arithmetic import Number, choose, divide, least
 from roofrack.nouns import Scenario
 from roofrack.units import HOUR
 
 
 def usd_per_s(s: Scenario, chips: Number) -> Number:
-    """Return what `chips` cost per second of use: rental price over the share of time in use."""
+    """Return what renting `chips` costs per second, used or not."""
     hw, price = s.hardware, s.economics.price
     hourly = choose(
         price == 0,
         hw.usd_per_chip_hour_low,
         choose(price == 1, hw.usd_per_chip_hour, hw.usd_per_chip_hour_high),
     )
-    return chips * hourly / HOUR / s.economics.utilization
+    return chips * hourly / HOUR
 
 
 def watts(s: Scenario, chips: Number, busy_s: Number, step_s: Number) -> Number:
@@ -73,4 +73,4 @@ def recompute_hold_s(
 
 def drain_s(hbm_bytes: Number, hbm_bytes_per_s: Number) -> Number:
     """Return the time to read all of the memory once: the natural cadence of full chips."""
-    return hbm_bytes / most(hbm_bytes_per_s, 1.0)
+    return hbm_bytes / hbm_bytes_per_s

@@ -4,10 +4,9 @@ A token meets every stage in turn, so TPOT = P (t_stage + hop): depth saves weig
 latency. The layers of all stages are counted in the blocks; here are only the hops.
 """
 
-from roofrack.arithmetic import Number, choose, most
+from roofrack.arithmetic import Number, choose, most, round_up
 from roofrack.cost.collectives import wires
 from roofrack.cost.layout import Layout
-from roofrack.cost.roofline import round_up
 from roofrack.cost.shares import Share
 from roofrack.nouns import Scenario
 

@@ -6,7 +6,7 @@ much of each peak is reachable and how sharply the larger one wins.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, ceil, choose, divide, infinite, least, most
+from roofrack.arithmetic import Number, choose, divide, infinite, least, most
 from roofrack.calibration import Kernel
 
 
@@ -61,13 +61,3 @@ def block_time(work: Work, hbm_bytes_per_s: Number) -> BlockTime:
     activation = work.io_bytes / bandwidth
     busy = smooth_max(compute, weights + kv + activation, work.kernel.sharpness)
     return BlockTime(compute, weights, kv, activation, work.calls * work.kernel.launch_s, busy)
-
-
-def round_up(x: Number, quantize: Number) -> Number:
-    """Return ceil(x) where `quantize` is set, else x; the derivative is 1 in both cases."""
-    return choose(quantize > 0, ceil(x), x)
-
-
-def padded(rows: Number, tile: Number, quantize: Number) -> Number:
-    """Return `rows` in whole tiles where `quantize` is set: matrix units work in tiles."""
-    return choose(quantize > 0, tile * round_up(rows / tile, quantize), rows)

@@ -4,9 +4,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from roofrack.arithmetic import Number, choose, least, look_up
+from roofrack.arithmetic import Number, choose, least, look_up, round_up
 from roofrack.cost.layout import Layout
-from roofrack.cost.roofline import round_up
 from roofrack.hardware import FlopsPerS
 from roofrack.nouns import Scenario
 from roofrack.tables import DTYPES, MATH_UNITS
@@ -33,15 +32,15 @@ class Share(NamedTuple):
 
     `attention_sequences` and `attention_tokens` of the rank the chip belongs to for attention;
     `tokens` of its data-parallel rank; `own_tokens` that it alone sends to the experts;
-    `stage_tokens` of the whole stage. `b_*` bytes per element, `peak` FLOP/s of the matrix units,
-    `core_peak` those of the attention core.
+    `group_tokens` of the chips that hold all experts once. `b_*` bytes per element, `peak` FLOP/s
+    of the matrix units, `core_peak` those of the attention core.
     """
 
     attention_sequences: Number
     attention_tokens: Number
     tokens: Number
     own_tokens: Number
-    stage_tokens: Number
+    group_tokens: Number
     b_weights: Number
     b_activations: Number
     b_kv: Number
@@ -69,6 +68,8 @@ def share(s: Scenario, plan: Layout, p: Pass) -> Share:
     """Divide a pass over the chips of a stage. With `quantize`, the busiest chip counts."""
     dtype, quantize = s.workload.dtype, s.calibration.quantize
     attention_sequences = round_up(p.sequences / plan.attention_ranks, quantize)
+    # whole sequences on each rank, but never more than there are
+    grouped = attention_sequences * plan.attention_ranks / plan.expert_copies
     # context parallelism divides the new tokens of a prompt; a decoding token it replicates
     split = 1.0 if p.decode else plan.cp
     tokens = round_up(p.sequences / plan.dp, quantize) * p.new / split
@@ -81,7 +82,7 @@ def share(s: Scenario, plan: Layout, p: Pass) -> Share:
         attention_tokens=attention_sequences * p.new / split,
         tokens=tokens,
         own_tokens=round_up(own, quantize),
-        stage_tokens=p.sequences * p.new,
+        group_tokens=least(p.sequences, grouped) * p.new,
         b_weights=bytes_of(dtype.weights),
         b_activations=bytes_of(dtype.activations),
         b_kv=bytes_of(dtype.kv),

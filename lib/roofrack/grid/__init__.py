@@ -1,5 +1,5 @@
 """Axes in, blocks of evaluated points out; memory does not grow with their number."""
 
-from roofrack.grid.stream import BLOCK, Block, evaluate, points, stream
+from roofrack.grid.stream import BLOCK, Block, compiled, evaluate, points, stream
 
-__all__ = ["BLOCK", "Block", "evaluate", "points", "stream"]
+__all__ = ["BLOCK", "Block", "compiled", "evaluate", "points", "stream"]

@@ -34,8 +34,9 @@ def text(rows: Row | Sequence[Row], columns: Sequence[str] | str | None = None) 
     """
     columns = [columns] if isinstance(columns, str) else columns
     for name in columns or ():
-        if name not in COLUMNS:
-            raise InputError(f"columns={name}: no such column.{nearest(name, COLUMNS)}")
+        known = {**COLUMNS, **dict.fromkeys(rows[0] if isinstance(rows, Sequence) else rows)}
+        if name not in known:
+            raise InputError(f"columns={name}: no such column.{nearest(name, known)}")
     if columns or isinstance(rows, Sequence):
         return _table(rows if isinstance(rows, Sequence) else [rows], columns or SHORT)
     return _breakdown(rows)
@@ -75,6 +76,8 @@ def _breakdown(row: Row) -> str:
         lines.append("  DOES NOT FIT: the times above are what it would cost if it did")
     lines += ["", "how model, plan and machine fit each other"]
     lines += _block(row, SHAPE)
+    if (row["context_share"] or 0) > 1:
+        lines += ["", f"{row['context_share']:.1f} times the longest context the model states"]
     if row["step_s_rel_std"] is None:
         lines += ["", "no error bar: this calibration is assumed or ideal, not fitted"]
     return "\n".join(lines)
@@ -89,7 +92,8 @@ def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Return one line per row: what differs between rows, then the main results."""
     inputs = dict.fromkeys(k for row in rows for k in row if k not in COLUMNS or k in INPUTS)
     differs = [name for name in inputs if len({row.get(name) for row in rows}) > 1]
-    names = [*differs, *(n for n in columns if any(r.get(n) is not None for r in rows))]
+    shown = (n for n in columns if any(r.get(n) is not None for r in rows))
+    names = list(dict.fromkeys([*differs, *shown]))
     grid = [names] + [[cell(n, r.get(n)) for n in names] for r in rows]
     widths = [max(len(line[i]) for line in grid) for i in range(len(names))]
     return "\n".join(

@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -167,9 +167,3 @@ def check(job: Path) -> None:
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
-
-
-def frames(study: Study, *, double: bool = False) -> Iterator[pl.DataFrame]:
-    """Yield the frames of a study without writing them."""
-    for block in stream(study, double=double):
-        yield frame(study, block)
