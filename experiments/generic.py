@@ -5,7 +5,7 @@ cheapest. Aggregated before anything is drawn, however many rows there are.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import altair as alt
@@ -42,9 +42,14 @@ WORDS = {
     "tokens_per_s_per_user": "Speed per user",
     "step_s": "Step",
     "chips": "Chips",
-    "bound": "Largest part",
+    "bound": "What binds",
     "mem_total_bytes": "Memory taken per chip",
 }
+ASKED = {
+    "context",
+    *(f"workload.{leaf}" for leaf in ("context", "prompt", "output", "cached", "routing_skew")),
+}
+"""Axes that belong to the question: the cheapest answer to another question is not an answer."""
 MOST_SERIES = 8
 """Lines that stay apart by colour; of more, the cheapest are drawn."""
 MOST_POINTS = 500
@@ -79,6 +84,9 @@ class Summary:
 def page(run: Run) -> Page:
     """Return the page of a finished run."""
     found = summary(run)
+    shown = sections(run, found)
+    drawn = {figure.key for section in shown for figure in section.figures}
+    said = tuple(f if f.figure in drawn else replace(f, figure="") for f in findings(run, found))
     title = str(run.experiment.get("title") or f"Sweep of {_swept(run, found.axes)}")
     return Page(
         title=title,
@@ -87,22 +95,34 @@ def page(run: Run) -> Page:
             or f"What does a change of {_swept(run, found.axes)} do to cost and speed?"
         ),
         answer=answer(run, found),
-        findings=findings(run, found),
-        sections=sections(run, found),
+        findings=said,
+        sections=shown,
         limits=limits(run),
         provenance=provenance(run),
     )
 
 
 def _swept(run: Run, axes: tuple[str, ...]) -> str:
-    groups = [g for g in ("hardware", "model") if len(names(run, g)) > 1]
-    return listed([*groups, *axes]) or "one scenario"
+    return listed([*_varied(run), *axes]) or "one scenario"
+
+
+def _varied(run: Run) -> list[str]:
+    """Return what differs between jobs: groups, and settings that are jobs rather than axes."""
+    told = [
+        {
+            **j.config["choices"],
+            "overlap": j.config["overlap"],
+            "phase": j.config["workload"]["phase"],
+        }
+        for j in run.jobs
+    ]
+    return [key for key in told[0] if len({str(job[key]) for job in told}) > 1]
 
 
 def summary(run: Run) -> Summary:
     """Aggregate a run, lazily, into what the page shows."""
     x = _longest(run)
-    rows = run.rows.with_columns(series=_series(run))
+    rows = run.rows.with_columns(series=_series(run, x))
     good = rows.filter(pl.col("valid"), pl.col("fits"))
     kept = good.select(list(dict.fromkeys(["series", *run.axes, *KEPT])))
     cheapest = pl.all().get(pl.col(COST).arg_min())
@@ -142,14 +162,24 @@ def _longest(run: Run) -> str | None:
     return max(numeric, key=lambda axis: lengths[axis].item())
 
 
-def _series(run: Run) -> pl.Expr:
-    """Return a job's choices in words: model on machine."""
+def _series(run: Run, x: str | None) -> pl.Expr:
+    """Return what a line stands for: model on machine, and what else must not be minimised over.
+
+    That is every group that differs between jobs, and every axis that says what is asked for rather
+    than how it is served.
+    """
     machines, models = names(run, "hardware"), names(run, "model")
-    return pl.format(
-        "{} on {}",
-        pl.col("model").replace_strict(models, return_dtype=pl.String),
-        pl.col("hardware").replace_strict(machines, return_dtype=pl.String),
-    )
+    asked = [axis for axis in run.axes if axis in ASKED and axis != x]
+    others = [key for key in _varied(run) if key not in ("hardware", "model")]
+    words = [
+        pl.format(
+            "{} on {}",
+            pl.col("model").replace_strict(models, return_dtype=pl.String),
+            pl.col("hardware").replace_strict(machines, return_dtype=pl.String),
+        ),
+        *(pl.format(f"{key}={{}}", pl.col(key)) for key in [*others, *asked]),
+    ]
+    return pl.concat_str(words, separator=", ", ignore_nulls=True)
 
 
 def _thinned(curve: pl.DataFrame, x: str) -> pl.DataFrame:
@@ -309,7 +339,7 @@ def sections(run: Run, found: Summary) -> tuple[Section, ...]:
         units,
         WORDS | {"series": "Model and machine"},
     )
-    others = [axis for axis in found.axes if axis != found.x]
+    others = [axis for axis in found.axes if axis != found.x and axis not in ASKED]
     told = (
         f"Of {listed(others)} each point has the values that make it cheapest."
         if others and found.x
@@ -317,8 +347,8 @@ def sections(run: Run, found: Summary) -> tuple[Section, ...]:
     )
     if found.left_out:
         told += (
-            f" The {len(found.series)} cheapest of {len(found.series) + found.left_out} pairs of"
-            " model and machine are drawn."
+            f" The {len(found.series)} cheapest of {len(found.series) + found.left_out} lines are"
+            " drawn."
         )
     return (Section("Results", (told.strip(),) if told else (), (*figures, table)),)
 

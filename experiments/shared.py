@@ -7,7 +7,7 @@ from roofrack import config
 from roofrack.errors import InputError
 from roofrack.report.format import number
 from roofrack.report.page import Job, Provenance
-from roofrack.results.run import Run
+from roofrack.results.run import JobRun, Run
 
 RESOURCES = {
     "compute": "arithmetic",
@@ -57,7 +57,14 @@ def command(run: Run) -> str:
     name = run.experiment.get("name")
     if name and _same_jobs(given, _study(str(name))):
         return f"roofrack sweep experiment={name}"
-    return " ".join(["roofrack sweep", *(shlex.quote(text) for text in merged(given))])
+    own = ["--config-dir DIR"] if any(_is_own(job) for job in run.jobs) else []
+    return " ".join(["roofrack sweep", *own, *(shlex.quote(text) for text in merged(given))])
+
+
+def _is_own(job: JobRun) -> bool:
+    """Tell whether a job used a file that does not come with roofrack."""
+    files = ((group, name) for group, name in job.config["choices"].items() if name)
+    return any(not (config.conf_dir() / group / f"{name}.yaml").is_file() for group, name in files)
 
 
 def _study(name: str) -> list[list[str]]:

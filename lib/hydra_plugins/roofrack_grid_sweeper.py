@@ -5,6 +5,7 @@ Hydra imports this module at every start, so it imports nothing heavy.
 """
 
 import io
+import json
 from collections.abc import Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
@@ -52,7 +53,11 @@ class GridSweeper(BasicSweeper):
         params = _plain(self.config.hydra.sweeper)["params"] or {}
         arguments = config.lift(config.with_study(params, arguments), options)
         self.params = {}  # they are among the arguments now
-        _claim(Path(self.config.hydra.sweep.dir), overrides)
+        folder = Path(self.config.hydra.sweep.dir)
+        _claim(folder, overrides)
+        # so that results of a sweep that was killed are not taken for all of them
+        jobs = len(config.cross(config.parse(arguments)))
+        (folder / "jobs.json").write_text(json.dumps({"jobs": jobs}) + "\n")
         return super().sweep(arguments)
 
     @staticmethod
@@ -94,6 +99,10 @@ class _Reporting:
 def _claim(folder: Path, overrides: Sequence[str]) -> None:
     """Make the sweep's folder; one that exists is used only if the user named it."""
     named = any(text.startswith("hydra.sweep.dir=") for text in overrides)
+    if any(folder.glob("*/points-*.parquet")):
+        raise InputError(
+            f"hydra.sweep.dir={folder}: holds the results of another sweep; name a new folder"
+        )
     try:
         folder.mkdir(parents=True, exist_ok=named)
     except FileExistsError:

@@ -58,6 +58,7 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> pl.LazyFrame
     for job in config.jobs(overrides, config_dir):
         container = config.compose(job, config_dir)
         study = to_study(container)
+        study.check_size()
         tables += [frame(study, block) for block in stream(study, double=_double(container))]
     return pl.concat([table.lazy() for table in tables], how="diagonal_relaxed")
 

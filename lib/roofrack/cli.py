@@ -5,6 +5,7 @@ Stdout carries only the answer, logs go to stderr. Exit status: 0 answered, 1 no
 """
 
 import argparse
+import io
 import json
 import os
 import signal
@@ -71,6 +72,8 @@ class SweepDirectory:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # a terminal without "µ" still gets the answer
     if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # End at once: an exception would surface inside compiled code, which crashes or drops it.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -144,7 +147,7 @@ def _sweep(flags: argparse.Namespace) -> int:
     """Run a multirun, then make its report and print where it is."""
     from roofrack import config
 
-    _checked(config.covering(config.jobs(flags.overrides, flags.config_dir)), flags)
+    _checked(config.covering(config.jobs(flags.overrides, flags.config_dir)), flags, kept=True)
     caching.keep_compiled()
     _sweep_directories.clear()
     _hydra(["--multirun", *_searching(flags)], flags.overrides)
@@ -155,14 +158,18 @@ def _sweep(flags: argparse.Namespace) -> int:
     return ANSWERED
 
 
-def _checked(jobs: Sequence[Sequence[str]], flags: argparse.Namespace) -> list[dict[str, Any]]:
+def _checked(
+    jobs: Sequence[Sequence[str]], flags: argparse.Namespace, *, kept: bool = False
+) -> list[dict[str, Any]]:
     """Compose jobs, so that bad input is found before JAX is imported or Hydra starts anything."""
     from roofrack import config, conversion
 
     containers = [config.compose(job, flags.config_dir) for job in jobs]
     for container in containers:
         _one_of("precision", container["precision"], PRECISIONS)
-        conversion.to_study(container)
+        study = conversion.to_study(container)
+        if kept:
+            study.check_size()
     return containers
 
 

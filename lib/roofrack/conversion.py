@@ -23,6 +23,8 @@ from roofrack.tables import OVERLAPS, PHASES
 _PATHS = ALIASES | {"racks": "parallelism.racks", "sparsity": "model.sparsity"}
 """Where a study keeps the value of an alias."""
 SPARSITY = Leaf("experts per expert visited", "", 1.0, at_least=1.0)
+MOST_KEPT = 100_000_000
+"""Points of one job."""
 DEPTH = 4
 """Fabric levels at most."""
 
@@ -55,6 +57,14 @@ class Study:
     overlap: str
     levels: tuple[str, ...]
     labels: Mapping[str, str]
+
+    def check_size(self) -> None:
+        """Raise InputError for a grid too large to keep: 45 bytes a point on disk."""
+        total = math.prod(self.shape)
+        if total > MOST_KEPT:
+            raise InputError(
+                f"sweep: {total:,} points in one job; at most {MOST_KEPT:,}: shorten an axis"
+            )
 
     @property
     def shape(self) -> tuple[int, ...]:

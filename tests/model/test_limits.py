@@ -145,3 +145,25 @@ def test_no_negative_time_or_memory_over_shapes_of_models() -> None:
         got = row(asked)
         low = {n: v for n, v in got.items() if isinstance(v, float) and v < 0}
         assert not low, (asked, low)
+
+
+@pytest.mark.parametrize("phase", ["prefill", "serve"])
+def test_token_prices_add_up_to_the_bill(phase: str) -> None:
+    got = row(
+        f"hardware=h100_sxm model=llama3_1_70b parallelism=tp8 batch=8 workload.phase={phase} "
+        "workload.prompt=10000 workload.cached=9000 workload.output=500 calibration=default"
+    )
+    bill = got["usd_per_mtok"] * (1000 if phase == "prefill" else 500)
+    parts = 1000 * got["usd_per_mtok_input"] + 9000 * got["usd_per_mtok_cached"]
+    parts += 500 * (got["usd_per_mtok_output"] or 0)
+    assert parts == pytest.approx(bill)
+
+
+def test_one_prompt_is_not_divided_over_ranks_even_ideally() -> None:
+    asked = "hardware=b200 model=llama2_13b parallelism=single calibration=ideal batch=1 "
+    one, many = (
+        row(asked + "workload.phase=prefill"),
+        row(asked + "workload.phase=prefill parallelism.dp=8"),
+    )
+    for name in ("ttft_s", "mem_kv_bytes"):
+        assert many[name] == pytest.approx(one[name])

@@ -17,7 +17,7 @@ from roofrack.config.composition import (
     register,
     resolved,
 )
-from roofrack.config.overrides import STATIC, cross, lift, with_study
+from roofrack.config.overrides import STATIC, cross, lift, parse, with_study
 
 __all__ = [
     "PRIMARY",
@@ -32,6 +32,7 @@ __all__ = [
     "jobs",
     "lift",
     "options_of",
+    "parse",
     "register",
     "resolved",
     "with_study",

@@ -245,6 +245,12 @@ def _absolute(config_dir: str | Path | None) -> str | None:
     folder = Path(config_dir).absolute()
     if not folder.is_dir():
         raise InputError(f"--config-dir {config_dir}: no such folder")
+    for file in folder.rglob("*.yaml"):
+        if (conf_dir() / (name := file.relative_to(folder))).is_file():
+            raise InputError(
+                f"--config-dir {config_dir}: {name} comes with roofrack and would win; "
+                "give yours another name"
+            )
     return str(folder)
 
 

@@ -136,12 +136,13 @@ def prefill_spell(s: Scenario, counts: Counts, plan: Layout, p: Pass) -> Spell:
     t = bounds(s, f)
     waves = plan.in_flight / plan.microbatch
     tokens = p.sequences * p.new * waves
+    cached = cached_token_s(s, counts, plan, p, f) / waves
     return _single(t.estimate, t.lower, t.upper, f)._replace(
         ttft=t.estimate,
         tokens=tokens,
         flops=useful_flops(s, counts, p) * waves,
-        input_s=t.estimate / tokens,
-        cached_s=cached_token_s(s, counts, plan, p, f) / waves,
+        input_s=t.estimate / tokens - cached * p.cached / p.new,
+        cached_s=cached,
     )
 
 
@@ -161,6 +162,7 @@ def serve_spell(
     times = plan.in_flight / w.output / prompts
     step = t.estimate + times * u.estimate
     tokens_in = prompts * prefilling.new
+    cached = cached_token_s(s, counts, plan, prefilling, f) / plan.pp
     return Spell(
         step=step,
         lower=t.lower + times * u.lower,
@@ -173,8 +175,8 @@ def serve_spell(
         tokens=plan.in_flight,
         flops=useful_flops(s, counts, decoding) * plan.in_flight / plan.microbatch
         + useful_flops(s, counts, prefilling) * times * plan.pp,
-        input_s=u.estimate / tokens_in,
-        cached_s=cached_token_s(s, counts, plan, prefilling, f) / plan.pp,
+        input_s=u.estimate / tokens_in - cached * prefilling.cached / prefilling.new,
+        cached_s=cached,
         output_s=t.estimate / plan.in_flight,
     )
 

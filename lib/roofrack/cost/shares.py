@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from roofrack.arithmetic import Number, choose, least, look_up, round_up
+from roofrack.arithmetic import Number, choose, least, look_up, most, round_up
 from roofrack.cost.layout import Layout
 from roofrack.hardware import FlopsPerS
 from roofrack.nouns import Scenario
@@ -67,12 +67,13 @@ def peak_of(flops_per_s: FlopsPerS, dtype: Number) -> Number:
 def share(s: Scenario, plan: Layout, p: Pass) -> Share:
     """Divide a pass over the chips of a stage. With `quantize`, the busiest chip counts."""
     dtype, quantize = s.workload.dtype, s.calibration.quantize
-    attention_sequences = round_up(p.sequences / plan.attention_ranks, quantize)
+    # one sequence cannot be divided over ranks
+    attention_sequences = round_up(most(p.sequences / plan.attention_ranks, 1.0), quantize)
     # whole sequences on each rank, but never more than there are
     grouped = attention_sequences * plan.attention_ranks / plan.expert_copies
     # context parallelism divides the new tokens of a prompt; a decoding token it replicates
     split = 1.0 if p.decode else plan.cp
-    tokens = round_up(p.sequences / plan.dp, quantize) * p.new / split
+    tokens = round_up(most(p.sequences / plan.dp, 1.0), quantize) * p.new / split
     own = tokens / plan.tp / (plan.cp if p.decode else 1.0)
     peak = peak_of(s.hardware.flops_per_s, dtype.math)
     # the core multiplies by the cache: in the cache's format if the chip can, else as the GEMMs do

@@ -50,6 +50,8 @@ def cell(name: str, value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, str):
         return value
+    if name in ("chips", "racks"):
+        return f"{value:,g}"
     if name in ("mfu", "mbu", "hfu", "scale_out_fraction"):
         return f"{value:.1%}"
     return quantity(value, COLUMNS[name].unit if name in COLUMNS else "")
@@ -57,7 +59,7 @@ def cell(name: str, value: Any) -> str:
 
 def _breakdown(row: Row) -> str:
     swept = [k for k in row if k not in COLUMNS]
-    title = f"{row['model']} on {cell('chips', row['chips'])} of {row['hardware']}, {row['phase']}"
+    title = f"{row['model']} on {row['hardware']}, chips: {row['chips']:,g}, {row['phase']}"
     lines = [title + "".join(f", {k}={row[k]}" for k in swept), ""]
     lines += _block(row, HEADLINE)
     lines += ["", "where the time of a step goes (alone, before any overlap)"]

@@ -37,8 +37,8 @@ PARTS = {
     "t_activation_s": "Activation traffic",
     "t_scale_up_s": "Network inside the rack",
     "t_scale_out_s": "Network between racks",
-    "t_pipeline_s": "Pipeline hops",
     "t_overhead_s": "Overheads",
+    "t_pipeline_s": "Pipeline hops",
 }
 """Parts of a step as charts name them; each keeps its colour (its place in PALETTE) everywhere."""
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', Arial, sans-serif"

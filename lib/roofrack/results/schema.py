@@ -68,8 +68,12 @@ RESULTS = {
     "valid": Column("", "the plan can run"),
     "why_invalid": Column("", "why it cannot"),
     "usd_per_mtok": Column("USD/Mtoken", "cost per million tokens that the phase produces"),
-    "usd_per_mtok_input": Column("USD/Mtoken", "of a prompt token computed"),
-    "usd_per_mtok_cached": Column("USD/Mtoken", "of a prompt token found in the cache"),
+    "usd_per_mtok_input": Column(
+        "USD/Mtoken", "of a prompt token computed, cached ones paid apart"
+    ),
+    "usd_per_mtok_cached": Column(
+        "USD/Mtoken", "that a cached prompt token adds; holding it left out"
+    ),
     "usd_per_mtok_output": Column("USD/Mtoken", "of a generated token, prefill left out"),
     "usd_per_hour": Column("USD/h", "rent of all replicas, used or not"),
     "joule_per_token": Column("J", "energy per token, site included"),

@@ -114,6 +114,7 @@ def jobs(folder: Path) -> list[Path]:
     found = [job for job in folder.iterdir() if job.is_dir() and any(job.glob(SHARDS))]
     if not found:
         raise InputError(f"{folder}: holds no {SHARDS}; give a folder that `roofrack sweep` wrote")
+    _check_all_ran(folder, len(found))
     return sorted(
         found,
         key=lambda job: (
@@ -122,6 +123,17 @@ def jobs(folder: Path) -> list[Path]:
             job.name,
         ),
     )
+
+
+def _check_all_ran(folder: Path, found: int) -> None:
+    """Raise InputError if the sweep that began in `folder` had more jobs than left results."""
+    told = folder / "jobs.json"
+    expected = json.loads(told.read_text())["jobs"] if told.is_file() else found
+    if found < expected:
+        raise InputError(
+            f"{folder}: {found} of {expected} jobs have results: the sweep was interrupted; "
+            "run it again"
+        )
 
 
 def scan(folder: Path) -> pl.LazyFrame:
