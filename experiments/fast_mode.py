@@ -62,9 +62,9 @@ def answer(found: Facts) -> str:
             f" speed for {times(price)} the price). "
         )
     text += (
-        f"{found.label(pair)} ends at {speed(end)}, whatever is paid: {percent(fixed_share(end))}"
-        " of that quickest step is launches, other fixed costs and the network, which no batch"
-        " shortens."
+        f"{found.label(pair)} ends at {speed(end)} with the plans tried:"
+        f" {percent(fixed_share(end))} of that quickest step is launches, other fixed costs ({found.losses}) and the network,"
+        " which no batch shortens."
     )
     return text
 
@@ -118,8 +118,9 @@ def sections(found: Facts, board: Blackboard) -> tuple[Section, ...]:
     row = found.tier(found.shown, "slow")
     price = (
         "A price is here what renting the machine costs, per million generated tokens. Each"
-        f" sequence holds a context of {number(found.context)} tokens. At every batch all plans"
-        " within one rack are tried; what is shown is the best of them."
+        f" sequence holds a context of {number(found.context)} tokens. At every batch plans"
+        " within one rack are tried (TP and DP in powers of two, experts whole or spread over all"
+        " chips); what is shown is the best of them."
     )
     cheapest = (
         f"{found.label(found.shown)} at its cheapest: {quantity(row['step_s'], 's')} for a step of"

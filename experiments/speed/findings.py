@@ -98,12 +98,13 @@ def latency_floor(facts: Facts) -> Finding:
     others = [shares(facts.tier(pair, "fastest"))["t_weights_s"] for pair in facts.pairs]
     count = sum(share < 0.5 for share in others)
     text = (
-        f"However much is paid, {facts.label(facts.shown)} generates no faster than {speed(row)}"
-        " for each user: the time per output token (TPOT), one step, is at least"
+        f"With the plans tried {facts.label(facts.shown)} generates no faster than {speed(row)}"
+        " for each user, at any price: the time per output token (TPOT), one step, is at least"
         f" {quantity(row['tpot_s'], 's')} (batch {number(row['batch'])}, {row['plan']}, {cost(row)}"
         " per million tokens). The lecture's floor is the time to read the weights. Here that is"
-        f" {percent(weights)} of the step, and {percent(fixed)} are launches, other fixed costs and"
-        f" the network. Weights are less than half of the floor in {count} of {len(others)} pairs."
+        f" {percent(weights)} of the step, and {percent(fixed)} are launches, other fixed costs"
+        f" ({facts.losses}) and the network. Weights are less than half of the floor in"
+        f" {count} of {len(others)} pairs."
     )
     return Finding(text, verdict, "the fastest row of each pair", "floor")
 

@@ -81,6 +81,12 @@ class Facts:
     context: float
 
     @property
+    def losses(self) -> str:
+        """Say where launch times and other fixed costs come from."""
+        fitted = self.configs[self.shown]["calibration"]["step_rel_std"]
+        return "fitted" if fitted else "assumed, not fitted"
+
+    @property
     def pairs(self) -> list[tuple[str, str]]:
         """Pairs that can be served, (hardware, model)."""
         return list(self.best.select(PAIR).unique(maintain_order=True).iter_rows())

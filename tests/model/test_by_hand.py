@@ -67,7 +67,8 @@ def test_an_answer_pays_for_its_prompt() -> None:
     """Per output token: its decode pass, and its share of the prompt tokens computed for it."""
     leaves = {"workload.prompt": 3_000.0, "workload.cached": 1_000.0, "workload.output": 250.0}
     row = result(SERVE, leaves, tp=8.0, batch=32.0)
-    in_and_out = row["usd_per_mtok_output"] + row["usd_per_mtok_input"] * 2_000 / 250
+    prompt = row["usd_per_mtok_input"] * 2_000 + row["usd_per_mtok_cached"] * 1_000
+    in_and_out = row["usd_per_mtok_output"] + prompt / 250
     assert row["usd_per_mtok"] == pytest.approx(in_and_out)
     assert row["tpot_s"] * 32 == pytest.approx(
         row["usd_per_mtok"] / 1e6 * 32 * 32 * 3_600 / row["usd_per_hour"]
