@@ -63,7 +63,8 @@ def answer(found: Facts) -> str:
         )
     text += (
         f"{found.label(pair)} ends at {speed(end)} with the plans tried:"
-        f" {percent(fixed_share(end))} of that quickest step is launches, other fixed costs ({found.losses}) and the network,"
+        f" {percent(fixed_share(end))} of that quickest step is launches, other fixed"
+        f" costs ({found.losses}) and the network,"
         " which no batch shortens."
     )
     return text
