@@ -4,20 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from questions import SMALL, Sweep
 
 from roofrack import api, config
 from roofrack.results.run import Run, load
-
-Sweep = Callable[..., Path]
-SMALL = (
-    "experiment=fast_mode",
-    "hardware=b200,gb200_nvl72",
-    "model=llama3_1_70b,deepseek_v3",
-    "batch=1,8,64,512,4096,8192",
-    "parallelism.tp=1,8",
-    "parallelism.dp=1,8,64",
-    "workload.dtype.math=fp8",
-)
 
 
 @pytest.fixture(scope="session")

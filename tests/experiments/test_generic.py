@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import polars as pl
 import pytest
+from questions import Sweep
 
-from experiments.conftest import Sweep
 from roofrack.experiments import generic, page_of
 from roofrack.experiments.shared import command, listed, merged
 from roofrack.report.page import figures_of, render

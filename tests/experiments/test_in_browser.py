@@ -7,8 +7,7 @@ from pathlib import Path
 
 import browser
 import pytest
-
-from experiments.conftest import SMALL
+from questions import SMALL
 
 pytestmark = pytest.mark.slow
 
