@@ -60,11 +60,15 @@ class Study:
 
     def check_size(self) -> None:
         """Raise InputError for a grid too large to keep: 45 bytes a point on disk."""
-        total = math.prod(self.shape)
-        if total > MOST_KEPT:
+        if self.points > MOST_KEPT:
             raise InputError(
-                f"sweep: {total:,} points in one job; at most {MOST_KEPT:,}: shorten an axis"
+                f"sweep: {self.points:,} points in one job; at most {MOST_KEPT:,}: shorten an axis"
             )
+
+    @property
+    def points(self) -> int:
+        """Number of points of the grid."""
+        return math.prod(self.shape)
 
     @property
     def shape(self) -> tuple[int, ...]:

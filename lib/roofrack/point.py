@@ -27,7 +27,7 @@ def point(
     is a row that says why.
     """
     study = to_study(container)
-    total = int(np.prod(study.shape))
+    total = study.points
     if total > AT_ONCE:
         raise InputError(f"point: {total:,} points; `roofrack sweep` is made for that many")
     with np.errstate(all="ignore"):  # a plan that cannot run may divide by zero

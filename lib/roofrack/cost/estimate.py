@@ -68,7 +68,7 @@ def estimate(s: Scenario) -> dict[str, Number]:
         | times(spell)
         | rates(s, plan, mine, spell)
         | memories(resident)
-        | dollars(s, plan, mine, spell)
+        | dollars(s, counts, plan, mine, spell)
         | structure(s, counts, plan, mine, exchange)
         | {"context_share": divide(held, s.model.max_context, NONE)}
         | {"why_invalid": invalid, "fits": resident.total <= resident.capacity}
@@ -253,14 +253,16 @@ def memories(m: Memory) -> dict[str, Number]:
     }
 
 
-def dollars(s: Scenario, plan: Layout, mine: Share, spell: Spell) -> dict[str, Number]:
+def dollars(
+    s: Scenario, counts: Counts, plan: Layout, mine: Share, spell: Spell
+) -> dict[str, Number]:
     """Return the columns of money and energy."""
     hw, parts = s.hardware, spell.parts
     rent = money.usd_per_s(s, plan.chips)
     per_second = rent / s.economics.utilization  # of use: idle hours are paid for too
     busy = most(parts.compute, parts.weights + parts.kv + parts.activation)
     power = money.watts(s, plan.chips, busy, spell.step)
-    kv = kv_bytes_per_token(s, count(s.model))
+    kv = kv_bytes_per_token(s, counts)
     ridge = _ridge(s, mine, s.calibration.kernel.gemm)
     return {
         "usd_per_mtok": per_second * spell.step / spell.tokens * MILLION,
@@ -269,7 +271,7 @@ def dollars(s: Scenario, plan: Layout, mine: Share, spell: Spell) -> dict[str, N
         "usd_per_mtok_output": per_second * spell.output_s * MILLION,
         "usd_per_hour": rent * HOUR * s.plan.replicas,
         "joule_per_token": power * spell.step / spell.tokens,
-        "context_knee_tokens": money.context_knee(count(s.model).active, ridge, kv),
+        "context_knee_tokens": money.context_knee(counts.active, ridge, kv),
         "hbm_drain_s": money.drain_s(hw.hbm_bytes, hw.hbm_bytes_per_s),
     }
 

@@ -5,7 +5,6 @@ filled up and cut off again. Block boundaries depend on the axes only: the same 
 blocks on every machine.
 """
 
-import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -42,7 +41,7 @@ class Block(NamedTuple):
 
 def points(study: Study) -> int:
     """Return the number of points of a study's grid."""
-    return math.prod(study.shape)
+    return study.points
 
 
 def evaluate(scenario: Scenario, *, double: bool = True) -> dict[str, np.ndarray]:
