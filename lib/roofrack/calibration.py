@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from roofrack.fields import Leaf, amount, declare, flag, positive, share
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kernel:
     """One kernel class in the form of MODEL section 10: t = (tc^p + tb^p)^(1/p) + t0.
 
@@ -22,7 +22,7 @@ class Kernel:
     tile: float = positive("rows a kernel computes at least", "rows", integer=True)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Kernels:
     """The kernel classes. Projections, FFNs and the head are `gemm`."""
 
@@ -32,15 +32,19 @@ class Kernels:
     moe: Kernel = field()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Link:
-    """What a collective reaches of a kind of link: t = launch_s + bytes/(bandwidth*efficiency)."""
+    """What a collective reaches of a kind of link: t = launch_s + bytes/(bandwidth*efficiency).
+
+    A message of m bytes reaches m/(m + half_bytes) of that bandwidth.
+    """
 
     efficiency: float = share("reachable share of the link bandwidth")
     launch_s: float = amount("fixed time of one collective", "s")
+    half_bytes: float = amount("message that reaches half the bandwidth", "byte", 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Calibration:
     """Everything fitted (or, until then, assumed); the data sheet stays in Hardware."""
 

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike
 
 from roofrack.errors import InputError, nearest
 from roofrack.fields import REQUIRED, Leaf, leaf_of
-from roofrack.hardware import Level
-from roofrack.nouns import Scenario
+from roofrack.hardware import Hardware, Level
+from roofrack.nouns import Pool, Scenario
 from roofrack.plan import Plan
-from roofrack.schema import ALIASES, CHOICES, GROUPS, NOTES, SECTIONS
+from roofrack.schema import ALIASES, GROUPS, LABELS, NOTES, PARTS, SECTIONS
 from roofrack.tables import OVERLAPS, PHASES
 
 _PATHS = ALIASES | {"racks": "parallelism.racks", "sparsity": "model.sparsity"}
@@ -48,15 +48,16 @@ class Study:
     """What a composed configuration asks: leaves by path, axes, and the names behind numbers.
 
     `leaves` maps `section.path` to a float; an axis' leaf holds its first value. `labels` are the
-    files chosen, by group; `levels` the names of the fabric levels, innermost first.
+    files chosen, by group; `levels` the names of the fabric levels of each machine (by the path of
+    its section), innermost first.
     """
 
     leaves: Mapping[str, float]
     axes: tuple[Axis, ...]
     phase: str
     overlap: str
-    levels: tuple[str, ...]
-    labels: Mapping[str, str]
+    levels: Mapping[str, tuple[str, ...]]
+    labels: Mapping[str, str | None]
 
     def check_size(self) -> None:
         """Raise InputError for a grid too large to keep: 45 bytes a point on disk."""
@@ -86,6 +87,9 @@ class Study:
                 _noun_name(section): self._noun(noun, section, leaves)
                 for section, noun in SECTIONS.items()
             },
+            prefill=self._pool("prefill", leaves),
+            ffn=self._pool("ffn", leaves),
+            draft=self._part("draft", "model", leaves),
             overlap=self.overlap,
         )
 
@@ -93,6 +97,16 @@ class Study:
         """Return the scenario over the open grid of its axes: axis i varies along dimension i."""
         open_grid = np.ix_(*(axis.values for axis in self.axes))
         return self.bind({a.path: v for a, v in zip(self.axes, open_grid, strict=True)})
+
+    def _pool(self, part: str, leaves: Mapping[str, Any]) -> Pool:
+        return Pool(
+            hardware=self._part(part, "hardware", leaves),
+            plan=self._part(part, "parallelism", leaves),
+        )
+
+    def _part(self, part: str, group: str, leaves: Mapping[str, Any]) -> Any:
+        given = self.labels[f"{part}_{group}"] is not None
+        return self._noun(PARTS[part][group], f"{part}.{group}", leaves) if given else None
 
     def _noun(self, noun: Any, path: str, leaves: Mapping[str, Any]) -> Any:
         given: dict[str, Any] = {}
@@ -103,12 +117,21 @@ class Study:
             elif leaf_of(field) is not None:
                 given[field.name] = leaves[where]
             elif field.name == "fabric":
-                given[field.name] = tuple(
-                    self._noun(Level, f"{where}.{level}", leaves) for level in self.levels
+                given[field.name] = _padded(
+                    [self._noun(Level, f"{where}.{level}", leaves) for level in self.levels[path]]
                 )
             else:
                 given[field.name] = self._noun(field.type, where, leaves)
         return noun(**given)
+
+
+def _padded(levels: list[Level]) -> tuple[Level, ...]:
+    """Fill a fabric up to DEPTH with levels that connect no more than the last one: always idle.
+
+    All machines so have the same shape, and one compiled function.
+    """
+    idle = Level(chips=levels[-1].chips, bytes_per_s=1.0, latency_s=0.0)
+    return (*levels, *[idle] * (DEPTH - len(levels)))
 
 
 def _noun_name(section: str) -> str:
@@ -136,6 +159,17 @@ def to_study(config: Mapping[str, Any]) -> Study:
         for path, leaf, value in _walk(noun, section, _section(config, section)):
             if path not in leaves:  # an alias wins over the leaf it writes
                 take(path, path, leaf, value)
+    parts = {
+        f"{part}.{group}": (noun, config[part][group])
+        for part, groups in PARTS.items()
+        for group, noun in groups.items()
+        if config["choices"].get(f"{part}_{group}") is not None
+    }
+    for where, (noun, tree) in parts.items():
+        for path, leaf, value in _walk(noun, where, _inner(where, tree)):
+            take(path, path, leaf, value)
+        if noun is Plan:
+            leaves[f"{where}.racks"] = 0.0
     phase = _static(config["workload"], "phase", "workload.phase", PHASES)
     _check_used(phase, config, found)
     _check_racks(config)
@@ -146,9 +180,16 @@ def to_study(config: Mapping[str, Any]) -> Study:
         axes=tuple(found.values()),
         phase=phase,
         overlap=_static(config, "overlap", "overlap", OVERLAPS),
-        levels=tuple(_section(config, "hardware")["fabric"]),
-        labels={group: str(config["choices"][group]) for group in CHOICES},
+        levels={
+            "hardware": tuple(_section(config, "hardware")["fabric"]),
+            **{w: tuple(t["fabric"]) for w, (noun, t) in parts.items() if noun is Hardware},
+        },
+        labels={name: _label(config["choices"].get(name)) for name in LABELS},
     )
+
+
+def _label(choice: Any) -> str | None:
+    return None if choice is None else str(choice)
 
 
 def _section(config: Mapping[str, Any], section: str) -> Mapping[str, Any]:
@@ -165,7 +206,7 @@ def _walk(noun: Any, path: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, 
     fields = {f.name: f for f in dataclasses.fields(noun)}
     known = [name for name in fields if not (noun is Plan and name == "racks")]
     for key in tree:
-        if key not in known and not (path in GROUPS and key in NOTES):
+        if key not in known and not (path.split(".")[-1] in GROUPS and key in NOTES):
             raise InputError(
                 f"{path}.{key}: no such key; {path} has {', '.join(known)}.{nearest(key, known)}"
             )
@@ -175,7 +216,7 @@ def _walk(noun: Any, path: str, tree: Mapping[str, Any]) -> Iterator[tuple[str, 
         if leaf is None and name == "fabric":
             yield from _walk_fabric(where, tree.get(name))
         elif leaf is None:
-            yield from _walk(field.type, where, _inner(where, tree.get(name)))
+            yield from _walk(field.type, where, _inner(where, tree.get(name, {})))
         elif name != "phase":
             value = tree.get(name, leaf.default)
             if value is None or value == REQUIRED:

@@ -54,8 +54,11 @@ class Leaf:
 
 
 def declare(leaf: Leaf) -> Any:
-    """Declare a field by its Leaf."""
-    return dataclasses.field(metadata={"leaf": leaf})
+    """Declare a field by its Leaf; its default, as the cost model holds it, is the field's."""
+    if leaf.default is None:
+        return dataclasses.field(metadata={"leaf": leaf})
+    held = leaf.choices.index(str(leaf.default)) if leaf.choices else leaf.default
+    return dataclasses.field(default=float(held), metadata={"leaf": leaf})
 
 
 def positive(doc: str, unit: str = "", default: float | None = None, **rule: Any) -> Any:
@@ -86,6 +89,13 @@ def flag(doc: str, default: bool | None = None) -> Any:
 def name(doc: str, choices: Any, default: str | None = None) -> Any:
     """Declare a name out of `choices` (held as its index)."""
     return declare(Leaf(doc, "", default, choices=tuple(choices)))
+
+
+def static(doc: str, choices: Any, default: str) -> Any:
+    """Declare a name that selects the compiled function (held as it is)."""
+    return dataclasses.field(
+        default=default, metadata={"leaf": Leaf(doc, "", default, choices=tuple(choices))}
+    )
 
 
 def leaf_of(field: dataclasses.Field[Any]) -> Leaf | None:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from roofrack.fields import amount, flag, name, positive
+from roofrack.fields import amount, at_least_one, flag, name, positive
 from roofrack.tables import TOPOLOGIES
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class FlopsPerS:
     """Dense peak of one chip by kind of matrix unit; a multiply-add is 2 FLOP; 0 = no such unit."""
 
@@ -19,7 +19,7 @@ class FlopsPerS:
     fp4: float = amount("dense FP4 peak", "FLOP/s", 0)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Level:
     """One level of the fabric. A chip's bandwidth is in ONE direction, all its links together."""
 
@@ -31,9 +31,29 @@ class Level:
         "members of a torus axis from which its ring closes; 0 = always", "chips", 0
     )
     in_network_reduction: float = flag("switches add up all-reduces", False)
+    oversubscription: float = at_least_one(
+        "bandwidth of the chips over what this level carries at once", "", 1
+    )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Tier:
+    """Memory behind the HBM, each chip's share of it; `bytes` 0 = there is none."""
+
+    bytes: float = amount("capacity for each chip", "byte", 0)
+    bytes_per_s: float = amount("bandwidth to one chip, one direction", "byte/s", 0)
+    usd_per_hour: float = amount("price of the capacity of one chip", "USD/h", 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tiers:
+    """Where a KV cache can wait when it is not in HBM."""
+
+    host: Tier = field()
+    flash: Tier = field()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hardware:
     """One chip and the fabric that joins its copies; `fabric` is innermost level first.
 
@@ -44,7 +64,9 @@ class Hardware:
     hbm_bytes: float = positive("memory of one chip", "byte")
     hbm_bytes_per_s: float = positive("memory bandwidth of one chip", "byte/s")
     fabric: tuple[Level, ...] = field()
+    tiers: Tiers = field()
     power_w: float = amount("power of one chip under load", "W")
     usd_per_chip_hour: float = amount("rental price, typical", "USD/h")
     usd_per_chip_hour_low: float = amount("rental price, low end of the offers", "USD/h")
     usd_per_chip_hour_high: float = amount("rental price, high end of the offers", "USD/h")
+    capex_usd: float = amount("price of a chip with its share of system and network", "USD", 0)

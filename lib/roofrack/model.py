@@ -11,7 +11,7 @@ from roofrack.arithmetic import Number, choose
 from roofrack.fields import amount, flag, positive
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Model:
     """A decoder-only transformer. `kv_lora` > 0 makes its attention multi-head latent (MLA)."""
 
@@ -27,8 +27,28 @@ class Model:
     qk_nope_dim: float = amount("head size without positions (MLA)", "elements", 0)
     qk_rope_dim: float = amount("head size with positions (MLA)", "elements", 0)
     v_head_dim: float = amount("value head size (MLA)", "elements", 0)
+    attention_gate: float = flag("attention output is gated, a matrix as wide as it", False)
     window: float = amount("sliding window", "tokens", 0)
     window_layers: float = amount("layers that attend only the window", "layers", 0, integer=True)
+    linear_layers: float = amount(
+        "layers of linear attention or state space", "layers", 0, integer=True
+    )
+    linear_key_heads: float = amount("key (B, C) heads or groups, linear layers", "heads", 0)
+    linear_key_dim: float = amount("key size of one head = its state's rows", "elements", 0)
+    linear_value_heads: float = amount("value heads, linear layers", "heads", 0)
+    linear_value_dim: float = amount("value size of one head = its state's columns", "elements", 0)
+    linear_gates: float = amount("gates from d_model to the width of the values", "", 0)
+    linear_gate_rank: float = amount("rank of these gates; 0 = full matrices", "elements", 0)
+    linear_state_bytes: float = amount("bytes of one element of the state", "byte", 4)
+    sparse_layers: float = amount(
+        "layers whose indexer picks the tokens attended to", "layers", 0, integer=True
+    )
+    sparse_tokens: float = amount("tokens the indexer picks at most", "tokens", 0)
+    index_heads: float = amount("query heads of the indexer", "heads", 0)
+    index_dim: float = amount("head size of the indexer", "elements", 0)
+    shared_kv_layers: float = amount(
+        "layers that attend the cache of another layer", "layers", 0, integer=True
+    )
     d_ff: float = amount("hidden width of the dense FFN", "elements", 0)
     ffn_matrices: float = amount("matrices in an FFN: 3 gated, 2 plain", "", 3, at_most=3)
     moe_layers: float = amount("layers with experts", "layers", 0, integer=True)

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from roofrack.calibration import Calibration
 from roofrack.economics import Economics
-from roofrack.fields import flag, name
+from roofrack.fields import flag, static
 from roofrack.hardware import Hardware
 from roofrack.model import Model
 from roofrack.plan import Plan
@@ -12,21 +12,31 @@ from roofrack.tables import OVERLAPS
 from roofrack.workload import Workload
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Cost:
     """Terms of the cost model that can be left out, to ask a source's question as it was asked."""
 
     attention_core: float = flag("count the FLOP of the attention core", True)
     activation_io: float = flag("count activations moved to and from memory", True)
+    routing_noise: float = flag("tokens reach experts at random, not in equal numbers", False)
     read_embedding: float = flag("read the whole input embedding in each pass", False)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
+class Pool:
+    """Machines that do a part of the work; None = of the same kind, divided in the same way."""
+
+    hardware: Hardware | None = None
+    plan: Plan | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scenario:
     """A question for the cost model. Every leaf is a float or an array; all leaves broadcast.
 
     Names (dtypes, topologies, ...) are held as indices into `tables`, truth values as 0.0 and 1.0.
-    `overlap` and `workload.phase` are static.
+    `overlap` and `workload.phase` are static. `prefill` and `ffn` are the pools of disaggregated
+    serving, `draft` the model that drafts tokens; None = layers like the model's own.
     """
 
     hardware: Hardware = field()
@@ -36,4 +46,7 @@ class Scenario:
     economics: Economics = field()
     calibration: Calibration = field()
     cost: Cost = field()
-    overlap: str = name("how the parts of a pass hide behind each other", OVERLAPS, "smooth")
+    prefill: Pool = Pool()
+    ffn: Pool = Pool()
+    draft: Model | None = None
+    overlap: str = static("how the parts of a pass hide behind each other", OVERLAPS, "smooth")

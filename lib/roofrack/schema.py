@@ -25,8 +25,19 @@ GROUPS: dict[str, type] = {
 SECTIONS: dict[str, type] = GROUPS | {"cost": Cost}
 """Every part of the configuration that becomes part of a scenario."""
 
+PARTS: dict[str, dict[str, type]] = {
+    "prefill": {"hardware": Hardware, "parallelism": Plan},
+    "ffn": {"hardware": Hardware, "parallelism": Plan},
+    "draft": {"model": Model},
+}
+"""Parts of a deployment that may differ from the rest: `hardware@prefill.hardware=h800` chooses a
+file for one. A part that is not chosen is null."""
+
 CHOICES = ("hardware", "model", "parallelism", "workload", "dtype", "economics", "calibration")
 """Groups whose chosen file is told in the results (`dtype` fills workload.dtype)."""
+
+LABELS = (*CHOICES, *(f"{part}_{group}" for part, groups in PARTS.items() for group in groups))
+"""Columns that name the files chosen; null for a part that is like the rest."""
 
 ALIASES = {
     "batch": "workload.batch",

@@ -4,6 +4,7 @@ A categorical choice is an index into one of these tables, so that it can be an 
 inside one compiled function. Order matters only within a process: results store the names.
 """
 
+from itertools import permutations
 from typing import NamedTuple
 
 PHASES = ("decode", "prefill", "serve")
@@ -59,8 +60,25 @@ TOPOLOGIES = {
 }
 """Every topology by name."""
 
+SERVING = ("aggregated", "disaggregated", "afd")
+"""Where the work of `phase=serve` is done: prompts and tokens on the same chips; prompts on a pool
+of their own; and attention and FFN of the decode on different pools besides."""
+
+CACHE_TIERS = ("hbm", "host", "flash")
+"""Where cached prompt tokens wait for their next use."""
+
+PLACED = ("tp", "cp", "ep", "pp")
+"""What a placement orders. `ep` is the part of dp that one group of experts spans; the rest of dp
+is outermost, nothing passes between its members."""
+
+PLACEMENTS = tuple("-".join(order) for order in permutations(PLACED))
+"""Every order of laying a plan over the fabric, innermost first; the first is the default."""
+
 PP_BATCH = ("grow", "fixed")
 """The two readings of `batch` under pipelining (MODEL section 6)."""
+
+BASES = ("rent", "own")
+"""What an hour of a chip costs: a rental price, or capital, power and upkeep."""
 
 PRICES = ("low", "typical", "high")
 """Which of a machine's sourced rental prices is paid."""

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from roofrack.fields import amount, at_least_one, name, positive
-from roofrack.tables import DTYPES, PHASES
+from roofrack.fields import Leaf, amount, at_least_one, declare, name, positive, static
+from roofrack.tables import CACHE_TIERS, DTYPES, PHASES, SERVING
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Dtypes:
     """Number format of each kind of data, and of the maths."""
 
@@ -16,18 +16,48 @@ class Dtypes:
     math: float = name("matrix units", DTYPES, "bf16")
     dispatch: float = name("tokens on their way to the experts", DTYPES, "bf16")
     combine: float = name("tokens on their way back", DTYPES, "bf16")
+    index: float = name("keys of a sparse-attention indexer", DTYPES, "fp8")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Workload:
     """One kind of request in steady state. `phase` is static: it selects the compiled function."""
 
-    phase: str = name("what one evaluation covers", PHASES, "decode")
+    phase: str = static("what one evaluation covers", PHASES, "decode")
+    serving: float = name("where prompts and tokens are computed (serve)", SERVING, "aggregated")
     batch: float = at_least_one("sequences in one forward pass of the whole instance", "sequences")
     context: float = amount("tokens a decoding sequence attends to", "tokens")
     prompt: float = positive("prompt", "tokens")
     output: float = positive("generated tokens per request", "tokens")
     cached: float = amount("prompt tokens already in the cache", "tokens", 0)
+    shared_prefix: float = amount(
+        "tokens that all sequences share, held and read once", "tokens", 0
+    )
     prefill_batch: float = at_least_one("prompts per rank and prefill pass", "sequences", 1)
+    chunk: float = amount(
+        "prompt tokens per rank in a pass beside decoding sequences; 0 = prompts in passes of "
+        "their own",
+        "tokens",
+        0,
+    )
+    prefill_instances: float = amount(
+        "prefill instances for each decode instance (disaggregated); 0 = as many as keep it full",
+        "",
+        0,
+    )
+    draft_tokens: float = amount("tokens drafted for each sequence and pass", "tokens", 0)
+    acceptance: float = declare(
+        Leaf(
+            "share of drafted tokens kept, each if all before it are",
+            "",
+            0.8,
+            at_least=0.0,
+            at_most=1.0,
+        )
+    )
+    draft_layers: float = amount("layers, like the model's own, that draft one token", "layers", 1)
+    cache_tier: float = name("where cached prompt tokens wait", CACHE_TIERS, "hbm")
+    hold_s: float = amount("time that cached prompt tokens wait for their next use", "s", 0)
     routing_skew: float = at_least_one("load of the busiest expert rank over the mean", "", 1)
+    routing_spread: float = amount("deviation of the experts' popularity over its mean", "", 0)
     dtype: Dtypes = field()

@@ -10,7 +10,16 @@ from roofrack import schema
 from roofrack.errors import InputError, nearest
 from roofrack.fields import REQUIRED
 
-TOP = (*schema.SECTIONS, *schema.ALIASES, "overlap", "precision", "format", "columns", "experiment")
+TOP = (
+    *schema.SECTIONS,
+    *schema.PARTS,
+    *schema.ALIASES,
+    "overlap",
+    "precision",
+    "format",
+    "columns",
+    "experiment",
+)
 """Every key of the top level."""
 
 
@@ -25,6 +34,21 @@ def check(tree: Mapping[str, Any], choices: Mapping[str, Any]) -> None:
         notes = schema.NOTES if section in schema.GROUPS else ()
         origin = f" ({section}={choices[section]})" if choices.get(section) else ""
         _compare(schema.defaults(section), tree.get(section), section, origin, notes)
+    for part, groups in schema.PARTS.items():
+        for group in groups:
+            found, where = (tree.get(part) or {}).get(group), f"{part}.{group}"
+            if found is not None:
+                origin = f" ({group}@{where}={choices.get(f'{group}@{where}')})"
+                expected = schema.defaults(group)
+                _compare(expected, _filled(expected, found), where, origin, schema.NOTES)
+
+
+def _filled(expected: Mapping[str, Any], found: Any) -> Any:
+    """Return a file's tree with the defaults of what it leaves out."""
+    if not isinstance(found, Mapping):
+        return found
+    inner = {k: _filled(v, found.get(k, {})) for k, v in expected.items() if isinstance(v, Mapping)}
+    return {**expected, **found, **inner}
 
 
 def keys_of(tree: Any, prefix: str = "") -> Iterator[str]:

@@ -59,7 +59,8 @@ def conf_dir() -> Path:
 def register() -> None:
     """Give Hydra the tree of every key and OmegaConf the range resolvers; repeating is harmless."""
     resolvers.register()
-    tree = {section: schema.defaults(section) for section in schema.SECTIONS}
+    tree: dict[str, Any] = {section: schema.defaults(section) for section in schema.SECTIONS}
+    tree |= {part: dict.fromkeys(groups) for part, groups in schema.PARTS.items()}
     ConfigStore.instance().store(name=SCHEMA, node=tree, provider="roofrack")
 
 
@@ -174,6 +175,9 @@ def resolved(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
     checks.check(tree, choices)
     tree["choices"] = {group: choices.get(group) for group in schema.CHOICES}
+    for part, groups in schema.PARTS.items():
+        for group in groups:
+            tree["choices"][f"{part}_{group}"] = choices.get(f"{group}@{part}.{group}")
     return tree
 
 
