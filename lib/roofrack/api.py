@@ -1,5 +1,6 @@
 """The Python contract, and what `sweep` and `report` do once configurations are composed."""
 
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -9,12 +10,17 @@ import jax
 import numpy as np
 import polars as pl
 
-from roofrack import config
+from roofrack import config, derivatives, inverse
+from roofrack.answer import Elasticities, Estimate
 from roofrack.conversion import to_study
+from roofrack.errors import InputError
 from roofrack.grid import compiled, points, stream
+from roofrack.inverse import Roots, Target
+from roofrack.leaves import Levels
 from roofrack.nouns import Scenario
 from roofrack.results import store
 from roofrack.results.frame import frame
+from roofrack.results.schema import COLUMNS
 
 
 def scenario(*overrides: str, config_dir: str | Path | None = None) -> Scenario:
@@ -23,20 +29,44 @@ def scenario(*overrides: str, config_dir: str | Path | None = None) -> Scenario:
     Axis i of the lists varies along dimension i of the results. Raises InputError for bad input.
 
     >>> s = scenario("hardware=h100_sxm", "model=llama3_1_70b", "batch=[1,64]")
-    >>> [round(float(t) * 1e3, 1) for t in estimate(s)["step_s"]]
-    [10.1, 11.7]
+    >>> s.workload.batch, s.model.layers
+    (array([ 1., 64.]), 80.0)
     """
     return to_study(config.compose(overrides, config_dir)).grid()
 
 
-def estimate(s: Scenario) -> dict[str, jax.Array]:
+def estimate(s: Scenario) -> Estimate:
     """Return every result column of a scenario, by name; compiled once per pattern of axes.
 
     Pure: jit, vmap and grad go through it. Columns that the phase does not have are NaN; where
     `why_invalid` is not 0 the plan cannot run. Precision is JAX's: double with `jax_enable_x64`.
-    Units and meanings of the columns: `roofrack.results.schema.COLUMNS`.
+    Units and meanings of the columns: `roofrack.results.schema`. In a notebook it is a table.
+
+    >>> s = scenario("hardware=h100_sxm", "model=llama3_1_70b", "parallelism=tp8", "batch=64")
+    >>> columns = estimate(s)
+    >>> f"{columns['tokens_per_s_per_chip']:.0f} tokens/s on each of {columns['chips']:.0f} chips"
+    '510 tokens/s on each of 8 chips'
     """
-    return compiled(jax.tree.map(_as_float, s))
+    columns = compiled(jax.tree.map(_as_float, s))
+    order = [name for name in COLUMNS if name in columns]  # JAX sorts the keys of a dict
+    return Estimate({name: columns[name] for name in dict.fromkeys([*order, *columns])})
+
+
+def _flatten(columns: Estimate) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    return tuple(columns.values()), tuple(columns)
+
+
+def _flatten_with_keys(columns: Estimate) -> tuple[tuple[Any, ...], tuple[str, ...]]:
+    keyed = ((jax.tree_util.DictKey(name), value) for name, value in columns.items())
+    return tuple(keyed), tuple(columns)
+
+
+jax.tree_util.register_pytree_with_keys(
+    Estimate,
+    _flatten_with_keys,
+    lambda names, values: Estimate(zip(names, values, strict=True)),
+    _flatten,
+)
 
 
 def _as_float(leaf: Any) -> Any:
@@ -44,6 +74,97 @@ def _as_float(leaf: Any) -> Any:
         return leaf
     dtype = np.float64 if jax.config.jax_enable_x64 else np.float32  # type: ignore[attr-defined]
     return np.asarray(leaf, dtype)
+
+
+def elasticities(
+    *given: Scenario | str,
+    of: str = "usd_per_mtok",
+    within: Sequence[str] = ("hardware", "model"),
+    side: str = "up",
+    config_dir: str | Path | None = None,
+) -> Elasticities:
+    """Return d log(of) / d log(leaf) for every numeric leaf of the sections `within`.
+
+    Give a scenario, or overrides as for `scenario`: only those know what fabric levels are called,
+    in a scenario they are numbered from the inside. Sections: hardware, model, parallelism,
+    workload, economics, calibration. Exact derivatives (automatic differentiation), milliseconds;
+    whole numbers as if they were not whole, rounding up with the slope of what is rounded. At the
+    kink of a maximum `side` chooses: `up` of a leaf that grows, `down` of one that shrinks, `mean`.
+    `overlap=smooth` with a finite `calibration.kernel.gemm.sharpness` has no kink in the roofline.
+    Leaves that are 0, names and truth values have none. Raises InputError.
+
+    >>> found = elasticities("hardware=h100_sxm", "model=llama3_1_70b", "batch=64", of="tpot_s")
+    >>> round(found["hardware.hbm_bytes_per_s"], 2)
+    -0.67
+
+    1 % more memory bandwidth makes a token 0.67 % faster. What to buy next, to save money?
+
+    >>> cost = elasticities("hardware=h100_sxm", "model=llama3_1_70b", "batch=64")
+    >>> list(cost.top(4))
+    ['hardware.usd_per_chip_hour', 'model.layers', 'hardware.hbm_bytes_per_s', 'model.d_model']
+    """
+    s, levels = _asked(given, config_dir)
+    return Elasticities(of, derivatives.slopes(s, of, within, side, levels))
+
+
+def solve(
+    s: Scenario | str | Sequence[str],
+    unknown: str,
+    target: Target,
+    low: float | None = None,
+    high: float | None = None,
+    config_dir: str | Path | None = None,
+) -> Roots:
+    """Return where a number of a scenario has to be for a result to be what is asked for.
+
+    `s` is a scenario or overrides (a list, or one string as on the command line). `unknown` is the
+    path of a number or an alias: batch, context, pp, racks, sparsity. `target` is {column: value},
+    {column: other column}, or a function of the columns that is 0 at the answer. All crossings
+    between `low` and `high` are found (if further apart than 1/400 of the range, in logarithms);
+    of a single one `.exact` and `.whole`, the last whole number that keeps the target, are at hand.
+    Raises InputError, with the range of the column, if the target is never met.
+
+    How many sequences keep 50 ms per token? Rows come in tiles, so TPOT climbs in steps:
+
+    >>> llama = "hardware=h100_sxm model=llama3_1_70b parallelism=tp8 context=8192"
+    >>> solve(llama, "batch", {"tpot_s": 0.05}).whole
+    256
+
+    From which context does reading the cache take longer than all arithmetic?
+
+    >>> round(solve(llama, "context", {"t_kv_s": "t_compute_s"}).exact)
+    1602
+
+    How many bytes of cache does a token have, if prices change at 200k tokens? (100e9 active
+    parameters; without weight reads, by the data sheet: 2 N W / (C S).)
+
+    >>> model = "model=blackboard model.params_active=1e11 calibration=ideal parallelism=single"
+    >>> knee = {"context_knee_tokens": 2e5}
+    >>> for machine in "blackboard dtype=fp8", "h100_sxm dtype=bf16", "h100_sxm dtype=fp8":
+    ...     found = solve(f"{model} hardware={machine}", "model.kv_bytes_per_token", knee)
+    ...     print(round(found.exact))
+    1667
+    3387
+    1693
+    """
+    if isinstance(s, Scenario):
+        found, levels = _asked((s,), config_dir)
+    else:
+        found, levels = _asked(shlex.split(s) if isinstance(s, str) else tuple(s), config_dir)
+    return inverse.solve(found, unknown, target, low, high, levels)
+
+
+def _asked(
+    given: Sequence[Scenario | str], config_dir: str | Path | None
+) -> tuple[Scenario, Levels | None]:
+    """Return a scenario given, or what overrides compose with the names of its fabric levels."""
+    texts = [item for item in given if isinstance(item, str)]
+    if len(texts) == len(given):
+        study = to_study(config.compose(texts, config_dir))
+        return study.grid(), study.levels
+    if len(given) == 1 and isinstance(given[0], Scenario):
+        return given[0], None
+    raise InputError("give one scenario, or overrides as text")
 
 
 def sweep(*overrides: str, config_dir: str | Path | None = None) -> pl.LazyFrame:

@@ -1,8 +1,8 @@
-"""Arithmetic that runs unchanged on Python numbers, NumPy arrays and traced JAX arrays.
+"""Arithmetic that runs unchanged on Python numbers, NumPy arrays, dual numbers and JAX arrays.
 
 The cost model is written once in these functions. On plain numbers it runs in NumPy, in double
-precision and without compiling: one point costs milliseconds. On JAX arrays it is traced, compiled
-and differentiated.
+precision and without compiling: one point costs milliseconds. On dual numbers it gives derivatives
+besides. On JAX arrays it is traced, compiled and differentiated.
 
 A cost function meets 0/0, inf/inf and log 0 at legitimate corners (no experts, one chip, no
 latency). Both branches of a `where` are differentiated, so a guard after the division still gives
@@ -16,12 +16,17 @@ from typing import Any
 
 import numpy as np
 
+from roofrack import dual
+from roofrack.dual import Dual
+
 Number = Any
-"""A Python number, a NumPy array or a JAX array: whatever broadcasts."""
+"""A Python number, a NumPy array, a Dual or a JAX array: whatever broadcasts."""
 
 
 def namespace(*values: Number) -> Any:
-    """Return jax.numpy if any value is a JAX array (or is being traced), else numpy."""
+    """Return the module for these values: roofrack.dual, jax.numpy (also if traced), or numpy."""
+    if any(isinstance(value, Dual) for value in values):
+        return dual
     jax = sys.modules.get("jax")  # who has JAX arrays has imported it
     if jax is not None and any(isinstance(value, jax.Array) for value in values):
         return jax.numpy
@@ -76,6 +81,34 @@ def log2(x: Number) -> Number:
     return namespace(x).log2(x)
 
 
+def root(x: Number) -> Number:
+    """Return the square root; at 0 the derivative is 0, not infinite."""
+    return choose(x > 0, choose(x > 0, x, 1.0) ** 0.5, 0.0)
+
+
+def normal_share(x: Number) -> Number:
+    """Return the share of a normal distribution below x deviations."""
+    return _special(x).ndtr(x)
+
+
+def normal_quantile(share: Number) -> Number:
+    """Return how many deviations a share (between 0 and 1) of a normal distribution lies below."""
+    return _special(share).ndtri(share)
+
+
+def _special(x: Number) -> Any:
+    xp = namespace(x)
+    if xp is dual:
+        return dual
+    if xp is np:
+        import scipy.special
+
+        return scipy.special
+    import jax
+
+    return jax.scipy.special
+
+
 def infinite(x: Number) -> Number:
     """Return whether x is infinite."""
     return namespace(x).isinf(x)
@@ -101,6 +134,8 @@ def ceil(x: Number) -> Number:
     The exact value has steps; "a little more batch" still has a price. What is above a whole number
     by rounding alone (8.000001) is that number, in single precision as in double.
     """
+    if isinstance(x, Dual):
+        return dual.ceil_as(x, _ceil(np, x.value))
     return _ceil(np, x) if namespace(x) is np else _straight_through_ceil()(x)
 
 

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike
 
 from roofrack.errors import InputError, nearest
 from roofrack.fields import REQUIRED, Leaf, leaf_of
-from roofrack.hardware import Hardware, Level
-from roofrack.nouns import Pool, Scenario
+from roofrack.hardware import DEPTH, Hardware, Level
+from roofrack.nouns import Draft, Pool, Scenario
 from roofrack.plan import Plan
 from roofrack.schema import ALIASES, GROUPS, LABELS, NOTES, PARTS, SECTIONS
 from roofrack.tables import OVERLAPS, PHASES
@@ -25,8 +25,6 @@ _PATHS = ALIASES | {"racks": "parallelism.racks", "sparsity": "model.sparsity"}
 SPARSITY = Leaf("experts per expert visited", "", 1.0, at_least=1.0)
 MOST_KEPT = 100_000_000
 """Points of one job."""
-DEPTH = 4
-"""Fabric levels at most."""
 
 
 @dataclass(frozen=True)
@@ -87,9 +85,11 @@ class Study:
                 _noun_name(section): self._noun(noun, section, leaves)
                 for section, noun in SECTIONS.items()
             },
-            prefill=self._pool("prefill", leaves),
-            ffn=self._pool("ffn", leaves),
-            draft=self._part("draft", "model", leaves),
+            prefill=self._pool("prefill", leaves) if self._has("serving", 1, leaves) else None,
+            ffn=self._pool("ffn", leaves) if self._has("serving", 2, leaves) else None,
+            draft=Draft(model=self._part("draft", "model", leaves))
+            if self._has("draft_tokens", 0.5, leaves)
+            else None,
             overlap=self.overlap,
         )
 
@@ -97,6 +97,12 @@ class Study:
         """Return the scenario over the open grid of its axes: axis i varies along dimension i."""
         open_grid = np.ix_(*(axis.values for axis in self.axes))
         return self.bind({a.path: v for a, v in zip(self.axes, open_grid, strict=True)})
+
+    def _has(self, leaf: str, least: float, leaves: Mapping[str, Any]) -> bool:
+        """Tell whether any point has a part: parts that none has are not computed."""
+        path = f"workload.{leaf}"
+        values = [a.values for a in self.axes if a.path == path] or [leaves[path]]
+        return bool(np.max(values[0]) >= least)
 
     def _pool(self, part: str, leaves: Mapping[str, Any]) -> Pool:
         return Pool(

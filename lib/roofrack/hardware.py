@@ -5,6 +5,9 @@ from dataclasses import dataclass, field
 from roofrack.fields import amount, at_least_one, flag, name, positive
 from roofrack.tables import TOPOLOGIES
 
+DEPTH = 4
+"""Levels of a fabric, at most; fewer are filled up with idle ones."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlopsPerS:

@@ -13,7 +13,12 @@ from roofrack.fields import amount, flag, positive
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A decoder-only transformer. `kv_lora` > 0 makes its attention multi-head latent (MLA)."""
+    """A decoder-only transformer. `kv_lora` > 0 makes its attention multi-head latent (MLA).
+
+    Each layer mixes tokens in one of four ways: `window_layers` attend a sliding window,
+    `linear_layers` keep a state of fixed size, in `sparse_layers` an indexer picks the tokens
+    attended to, and all others attend everything.
+    """
 
     layers: float = positive("layers", "layers", integer=True)
     d_model: float = positive("width of the residual stream", "elements", integer=True)
@@ -67,20 +72,27 @@ class Model:
 class Counts(NamedTuple):
     """Parameters and per-token sizes of a model (MODEL section 2); norms and biases are left out.
 
-    Per layer: `attention_latent` (MLA down-projections, which tensor parallelism replicates),
-    `attention_kv` (key and value projections), `attention_heads` (all that follows the query
-    heads), `dense_ffn`, `expert` (one routed expert), `shared` (all shared experts), `router`.
+    Per layer: `attention_latent` (down-projections of MLA and of compressed queries, and the
+    indexer, which tensor parallelism replicates), `attention_kv` (key and value projections),
+    `attention_heads` (all that follows the query heads), `linear` (a linear layer in place of
+    these), `dense_ffn`, `expert` (one routed expert), `shared` (all shared experts), `router`.
     Whole model: `embedding` (held, gathered from), `head` (multiplied once per sampled token;
     the same matrix if tied, then not held twice), `total`, `active` (head in, input embedding
-    out), `dense_layers`. `kv_elements` is the cache of one token in one layer;
-    `core_flops_absorbed` and `core_flops_expanded` are FLOP of one layer's attention core per new
-    token and per token attended; `expand_flops` what one earlier latent costs to expand again.
+    out), `dense_layers`, `softmax_layers` (all that are not linear), `full_layers` (those that
+    attend everything). `kv_elements` is the cache of one token in one layer, `index_elements` the
+    indexer's; `state_bytes` what a linear layer keeps of a sequence. `core_flops_absorbed` and
+    `core_flops_expanded` are FLOP of one layer's attention core per new token and per token
+    attended; `expand_flops` what one earlier latent costs to expand again; `index_flops` of the
+    indexer per new token and token looked at; `linear_flops` of a linear layer's core per token,
+    and `linear_chunk_flops` more where a chunk of a prompt is worked on at once.
     `abstract` is 1 where totals are given instead of an architecture.
     """
 
     attention_latent: Number
     attention_kv: Number
     attention_heads: Number
+    linear: Number
+    indexer: Number
     dense_ffn: Number
     expert: Number
     shared: Number
@@ -88,54 +100,96 @@ class Counts(NamedTuple):
     embedding: Number
     head: Number
     dense_layers: Number
+    softmax_layers: Number
+    full_layers: Number
     total: Number
     active: Number
     kv_elements: Number
     core_flops_absorbed: Number
     core_flops_expanded: Number
     expand_flops: Number
+    index_elements: Number
+    index_flops: Number
+    state_bytes: Number
+    linear_flops: Number
+    linear_chunk_flops: Number
     abstract: Number
 
     @property
     def attention(self) -> Number:
-        """Attention parameters of one layer."""
+        """Attention parameters of one layer that is not linear, its indexer left out."""
         return self.attention_latent + self.attention_kv + self.attention_heads
+
+
+CHUNK = 64.0
+"""Tokens that a linear layer works on at once in prefill: the usual chunk of the published kernels
+(Gated DeltaNet, arXiv:2412.06464; Mamba-2, arXiv:2405.21060, takes 64 to 256)."""
+
+
+class _Attention(NamedTuple):
+    """Attention parameters of one layer: see Counts."""
+
+    latent: Number
+    kv: Number
+    heads: Number
+    linear: Number
+    indexer: Number
+
+
+def _attention(m: Model) -> _Attention:
+    """Count one layer's attention.
+
+    MLA as in DeepSeek-V2 (arXiv:2405.04434) equations 9 to 19; `q_lora` also compresses the queries
+    of GQA. A linear layer projects to keys and queries, values and gates and back (Gated DeltaNet;
+    Mamba-2's C, B, x and z); gates per head and short convolutions are left out, as norms are. The
+    indexer of DeepSeek-V3.2: queries from the query latent (or d_model), one key, head weights.
+    """
+    mla = choose(m.kv_lora > 0, 1.0, 0.0)
+    qk_dim = mla * (m.qk_nope_dim + m.qk_rope_dim) + (1 - mla) * m.head_dim
+    queries_from = choose(m.q_lora > 0, m.q_lora, m.d_model)
+    query = queries_from * m.heads * qk_dim
+    expand = m.kv_lora * m.heads * (m.qk_nope_dim + m.v_head_dim)
+    out = m.heads * (mla * m.v_head_dim + (1 - mla) * m.head_dim) * m.d_model
+    keys = m.linear_key_heads * m.linear_key_dim
+    values = m.linear_value_heads * m.linear_value_dim
+    rank = m.linear_gate_rank
+    gate = choose(rank > 0, rank * (m.d_model + values), m.d_model * values)
+    index_queries = queries_from * m.index_heads * m.index_dim
+    return _Attention(
+        latent=m.d_model * m.q_lora + mla * m.d_model * (m.kv_lora + m.qk_rope_dim),
+        kv=(1 - mla) * 2 * m.d_model * m.kv_heads * m.head_dim,
+        heads=query + mla * expand + out * (1 + m.attention_gate),
+        linear=2 * m.d_model * (keys + values) + m.linear_gates * gate,
+        indexer=index_queries + m.d_model * (m.index_dim + m.index_heads),
+    )
 
 
 def count(m: Model) -> Counts:
     """Count a model. Exact on whole Python numbers, traceable when a leaf is an array.
 
-    Equations: MODEL section 2. MLA as in DeepSeek-V2 (arXiv:2405.04434) equations 9 to 19.
+    Equations: MODEL section 2, and `_attention`.
     Sums stay below 2**53, so Python floats count exactly.
     """
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
-    compressed = choose(m.q_lora > 0, 1.0, 0.0)
     qk_dim = m.qk_nope_dim + m.qk_rope_dim
-    query = (
-        compressed * m.q_lora * m.heads * qk_dim + (1 - compressed) * m.d_model * m.heads * qk_dim
-    )
-    latent = mla * m.d_model * (m.q_lora + m.kv_lora + m.qk_rope_dim)
-    expand = m.kv_lora * m.heads * (m.qk_nope_dim + m.v_head_dim)
-    mla_heads = query + expand + m.heads * m.v_head_dim * m.d_model
-    gqa_heads = 2 * m.d_model * m.heads * m.head_dim
-    attention_kv = (1 - mla) * 2 * m.d_model * m.kv_heads * m.head_dim
-    attention_heads = mla * mla_heads + (1 - mla) * gqa_heads
-
     # totals given: what the layers hold is not known, only their sum
     abstract = choose(m.params_total > 0, 1.0, 0.0)
     known = 1.0 - abstract
-    latent, attention_kv, attention_heads = (
-        known * part for part in (latent, attention_kv, attention_heads)
-    )
+    attention = _Attention(*(known * part for part in _attention(m)))
+    softmax_layers = m.layers - m.linear_layers
     dense_layers = m.layers - m.moe_layers
     dense_ffn = known * m.ffn_matrices * m.d_model * m.d_ff
+    state = m.linear_value_heads * m.linear_key_dim * m.linear_value_dim
     expert = known * m.ffn_matrices * m.d_model * m.d_ff_expert
     shared = known * m.shared_experts * m.ffn_matrices * m.d_model * m.d_ff_shared
     router = known * m.d_model * m.experts
     matrix = known * m.vocab * m.d_model
 
     layers_always = (
-        m.layers * (latent + attention_kv + attention_heads)
+        softmax_layers * (attention.latent + attention.kv + attention.heads)
+        - m.shared_kv_layers * attention.kv
+        + m.linear_layers * attention.linear
+        + m.sparse_layers * attention.indexer
         + dense_layers * dense_ffn
         + m.moe_layers * (shared + router)
     )
@@ -144,9 +198,11 @@ def count(m: Model) -> Counts:
     )
     counted_active = layers_always + m.moe_layers * m.experts_per_token * expert + matrix
     return Counts(
-        attention_latent=latent,
-        attention_kv=attention_kv,
-        attention_heads=attention_heads,
+        attention_latent=attention.latent,
+        attention_kv=attention.kv,
+        attention_heads=attention.heads,
+        linear=attention.linear,
+        indexer=attention.indexer,
         dense_ffn=dense_ffn,
         expert=expert,
         shared=shared,
@@ -154,6 +210,8 @@ def count(m: Model) -> Counts:
         embedding=matrix,
         head=matrix,
         dense_layers=dense_layers,
+        softmax_layers=softmax_layers,
+        full_layers=softmax_layers - m.window_layers - m.sparse_layers,
         total=choose(abstract > 0, m.params_total, counted_total),
         active=choose(abstract > 0, m.params_active, counted_active),
         kv_elements=mla * (m.kv_lora + m.qk_rope_dim) + (1 - mla) * 2 * m.kv_heads * m.head_dim,
@@ -161,6 +219,13 @@ def count(m: Model) -> Counts:
         + (1 - mla) * 4 * m.heads * m.head_dim,
         core_flops_expanded=mla * 2 * m.heads * (qk_dim + m.v_head_dim)
         + (1 - mla) * 4 * m.heads * m.head_dim,
-        expand_flops=mla * 2 * expand,
+        expand_flops=mla * 2 * m.kv_lora * m.heads * (m.qk_nope_dim + m.v_head_dim),
+        index_elements=m.index_dim,
+        index_flops=2 * m.index_heads * m.index_dim,
+        state_bytes=state * m.linear_state_bytes,
+        # a recurrent step reads the state for the correction and for the output and writes it:
+        # 6 FLOP per element; a chunk at once adds two causal products within the chunk
+        linear_flops=6 * state,
+        linear_chunk_flops=CHUNK * m.linear_value_heads * (m.linear_key_dim + m.linear_value_dim),
         abstract=abstract,
     )

@@ -31,12 +31,20 @@ class Pool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Draft:
+    """What drafts tokens for the model to check; None = `draft_layers` like the model's own."""
+
+    model: Model | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scenario:
     """A question for the cost model. Every leaf is a float or an array; all leaves broadcast.
 
     Names (dtypes, topologies, ...) are held as indices into `tables`, truth values as 0.0 and 1.0.
     `overlap` and `workload.phase` are static. `prefill` and `ffn` are the pools of disaggregated
-    serving, `draft` the model that drafts tokens; None = layers like the model's own.
+    serving and `draft` what drafts tokens; None where no point of the scenario has such a part: it
+    is then not computed at all.
     """
 
     hardware: Hardware = field()
@@ -46,7 +54,7 @@ class Scenario:
     economics: Economics = field()
     calibration: Calibration = field()
     cost: Cost = field()
-    prefill: Pool = Pool()
-    ffn: Pool = Pool()
-    draft: Model | None = None
+    prefill: Pool | None = None
+    ffn: Pool | None = None
+    draft: Draft | None = None
     overlap: str = static("how the parts of a pass hide behind each other", OVERLAPS, "smooth")

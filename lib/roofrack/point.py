@@ -11,7 +11,7 @@ from roofrack.cost import estimate
 from roofrack.cost.layout import REASONS, Layout, layout, reasons
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS
-from roofrack.tables import DTYPES, MATH_UNITS
+from roofrack.tables import CACHE_TIERS, DTYPES, MATH_UNITS
 
 AT_ONCE = 10_000
 """More points than a person reads: `point` refuses and names `sweep`."""
@@ -135,6 +135,30 @@ def _reach(study: Study) -> str:
     return f"{plan.chips:,.0f} chips: the fabric of {study.labels['hardware']} connects {most:,.0f}"
 
 
+def _chunks(study: Study) -> str:
+    w = study.grid().workload
+    return (
+        f"workload.chunk={w.chunk:g}: too small to keep workload.batch={w.batch:g} full; each "
+        f"request brings {w.prompt - w.cached:g} tokens to prefill for {w.output:g} it generates"
+    )
+
+
+def _tier(study: Study) -> str:
+    name = CACHE_TIERS[int(study.leaves["workload.cache_tier"])]
+    path = f"hardware.tiers.{name}.bytes"
+    return (
+        f"workload.cache_tier={name}: {study.labels['hardware']} states no such memory; give "
+        f"{path} and its bandwidth, or keep cached tokens in hbm"
+    )
+
+
+def _unpriced(study: Study) -> str:
+    return (
+        f"economics.basis=own: {study.labels['hardware']} states no price to buy it at; give "
+        "hardware.capex_usd, or economics.basis=rent"
+    )
+
+
 def _pair(text: str, *paths: str) -> Callable[[Study], str]:
     def say(study: Study) -> str:
         values = " and ".join(f"{path}={study.leaves[path]:g}" for path in paths)
@@ -162,6 +186,15 @@ _EXPLAIN: tuple[Callable[[Study], str], ...] = (
     _pair("a window is needed", "model.window_layers", "model.window"),
     _pair("each query head has one KV head at most", "model.kv_heads", "model.heads"),
     _pair("active are a part of the total", "model.params_active", "model.params_total"),
+    _divides("the columns of the 2-D FFN (tp / tp_rows)", "model.d_ff", lambda p: p.tp / p.tp_rows),
+    _pair("rows divide both", "parallelism.tp_rows", "parallelism.tp", "model.d_model"),
+    _pair("each part needs a sequence", "parallelism.overlap_batches", "workload.batch"),
+    _chunks,
+    _pair("only experts are copied, once", "parallelism.redundant_experts", "model.experts"),
+    _pair("these layers need sizes of heads", "model.linear_layers", "model.sparse_layers"),
+    _tier,
+    _pair("made without such a part", "workload.serving", "workload.draft_tokens"),
+    _unpriced,
 )
 _CLASHES = dict(zip(REASONS, _EXPLAIN, strict=True))
 """What to say of each reason at a single point."""

@@ -4,6 +4,6 @@ It runs on plain numbers (NumPy, double precision) and on JAX arrays (traced, co
 differentiated) alike; `roofrack.cost.pytrees` is what makes scenarios pytrees for the latter.
 """
 
-from roofrack.cost.estimate import estimate
+from roofrack.cost.columns import estimate
 
 __all__ = ["estimate"]

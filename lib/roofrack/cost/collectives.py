@@ -1,233 +1,156 @@
-"""Time of the collectives over a fabric of nested levels. MODEL section 4.
+"""Time and traffic of the collectives of a group laid over nested levels. MODEL section 4.
 
-A parallel group of `size` members, `stride` chips apart, fills each level from the inside. Every
-function returns seconds by level, so that what stays in the rack and what leaves it can be told
-apart; an idle level costs nothing.
+Every function returns a Transfer: seconds and bytes by level, so that what stays in the rack and
+what leaves it can be told apart; an idle level costs nothing.
 """
 
 from typing import NamedTuple
 
-import numpy as np
-
-from roofrack.arithmetic import (
-    Number,
-    choose,
-    divide,
-    expm1,
-    floor,
-    least,
-    log1p,
-    log2,
-    look_up,
-    most,
-    round_up,
-)
-from roofrack.calibration import Calibration
-from roofrack.hardware import Hardware, Level
-from roofrack.tables import TOPOLOGIES
-
-_AXES = np.array([t.axes for t in TOPOLOGIES.values()])
-_FULL_MESH = np.array([t.full_mesh for t in TOPOLOGIES.values()])
+from roofrack.arithmetic import Number, choose, least, log2, most, round_up
+from roofrack.cost.fabric import Wire, Wires, axes_used, side
 
 
-class Wire(NamedTuple):
-    """One level as a group meets it.
+class Transfer(NamedTuple):
+    """What a collective takes: seconds by level, one after the other, and bytes a chip sends."""
 
-    `members` of the group in one domain of the level, counted in domains of the level below;
-    `reach` members in one domain, counted in chips; `bytes_per_s` reachable by one chip for a
-    collective, `hop_bytes_per_s` to one other chip; `closed` 1 if torus rings have a way around.
-    """
-
-    members: Number
-    reach: Number
-    bytes_per_s: Number
-    hop_bytes_per_s: Number
-    latency_s: Number
-    launch_s: Number
-    torus_axes: Number
-    closed: Number
-    in_network: Number
-    quantize: Number
+    seconds: list[Number]
+    sent_bytes: list[Number]
 
 
-def wires(hw: Hardware, cal: Calibration, size: Number, stride: Number) -> list[Wire]:
-    """Lay a group over the fabric: `max(1, min(size, floor(chips / stride)))` members in a domain.
-
-    The outermost level joins whatever is left. The innermost level is calibrated as `scale_up`,
-    all others as `scale_out`.
-    """
-    laid: list[Wire] = []
-    inside: Number = 1.0
-    for depth, level in enumerate(hw.fabric):
-        room = floor(level.chips / stride)
-        last = depth == len(hw.fabric) - 1
-        reach = size if last else most(inside, most(1.0, least(size, room)))
-        link = cal.scale_up if depth == 0 else cal.scale_out
-        members = reach / inside
-        axes = look_up(_AXES, level.topology)
-        side = _side(members, axes, cal.quantize)
-        closed = _closed(level, side, axes)
-        laid.append(
-            Wire(
-                members=members,
-                reach=reach,
-                bytes_per_s=_usable(level, members, axes) * closed * link.efficiency,
-                hop_bytes_per_s=_to_one(level, axes) * link.efficiency,
-                latency_s=level.latency_s,
-                launch_s=link.launch_s,
-                torus_axes=axes,
-                closed=closed,
-                in_network=level.in_network_reduction,
-                quantize=cal.quantize,
-            )
-        )
-        inside = reach
-    return laid
+def idle(laid: Wires) -> Transfer:
+    """Return a transfer of nothing."""
+    return Transfer([0.0] * len(laid), [0.0] * len(laid))
 
 
-def _usable(level: Level, members: Number, axes: Number) -> Number:
-    """Return the bandwidth of a chip that a group can use: of a mesh or torus only its own links.
-
-    Full mesh: one link for each other member. Torus: 2 members use one axis, 4 two, 8 three.
-    """
-    mesh = look_up(_FULL_MESH, level.topology)
-    mesh_share = least(1.0, divide(members - 1.0, level.chips - 1.0, 1.0))
-    torus_share = divide(_axes_used(members, axes), axes, 1.0)
-    return level.bytes_per_s * choose(mesh > 0, most(mesh_share, 1e-9), torus_share)
+def repeated(one: Transfer, times: Number) -> Transfer:
+    """Return a transfer made `times` times."""
+    return Transfer([t * times for t in one.seconds], [b * times for b in one.sent_bytes])
 
 
-def _side(members: Number, axes: Number, quantize: Number) -> Number:
-    """Return the longest side of a group's block on a torus: 8 chips on 2 axes are 4 x 2."""
-    log = log2(most(members, 1.0)) / _axes_used(members, axes)
-    return 2.0 ** round_up(log, quantize)
+def together(*some: Transfer) -> Transfer:
+    """Return several transfers, one after the other."""
+    return Transfer(
+        [sum(level) for level in zip(*(t.seconds for t in some), strict=True)],
+        [sum(level) for level in zip(*(t.sent_bytes for t in some), strict=True)],
+    )
 
 
-def _axes_used(members: Number, axes: Number) -> Number:
-    """Return the torus axes that a group lies along: blocks double one axis after the other."""
-    return most(1.0, least(log2(most(members, 2.0)), axes))
+def either(condition: Number, this: Transfer, other: Transfer) -> Transfer:
+    """Return one of two transfers."""
+    return Transfer(
+        [choose(condition, a, b) for a, b in zip(this.seconds, other.seconds, strict=True)],
+        [choose(condition, a, b) for a, b in zip(this.sent_bytes, other.sent_bytes, strict=True)],
+    )
 
 
-def _closed(level: Level, side: Number, axes: Number) -> Number:
-    """Return 1 where rings close, else 1/2: a line moves half as much, in twice the steps."""
-    open_line = (axes > 0) & (side < level.ring_closes_at * (1.0 - 1e-6))
-    return choose(open_line, 0.5, 1.0)
+def faster(*some: Transfer) -> Transfer:
+    """Return the fastest of several ways of doing the same; the first of equals."""
+    best = some[0]
+    for other in some[1:]:
+        best = either(sum(best.seconds) <= sum(other.seconds), best, other)
+    return best
 
 
-def _to_one(level: Level, axes: Number) -> Number:
-    """Return the bandwidth from a chip to one neighbour: a mesh or torus has a link for each."""
-    mesh = look_up(_FULL_MESH, level.topology)
-    links = choose(mesh > 0, most(level.chips - 1.0, 1.0), most(2.0 * axes, 1.0))
-    return level.bytes_per_s / links
-
-
-def _steps(wire: Wire) -> Number:
+def steps(wire: Wire) -> Number:
     """Return hops in sequence: the fewer of g-1 (ring) and log2 g (halving).
 
     On a torus rings run both ways: half a ring per axis, all of it where the ring is open.
     """
-    log = log2(most(wire.members, 1.0))
-    halving = round_up(log, wire.quantize)
-    axes = _axes_used(wire.members, wire.torus_axes)
-    rings = axes * _side(wire.members, wire.torus_axes, wire.quantize) / 2.0 / wire.closed
+    halving = round_up(log2(most(wire.members, 1.0)), wire.quantize)
+    axes = axes_used(wire.members, wire.torus_axes)
+    rings = axes * side(wire) / 2.0 / wire.closed
     ring = most(wire.members - 1.0, 0.0)
     return choose(wire.torus_axes > 0, least(rings, ring), least(halving, ring))
 
 
-def _active(wire: Wire, seconds: Number) -> Number:
-    return choose(wire.members > 1.0, seconds, 0.0)
+def active(wire: Wire, amount: Number) -> Number:
+    """Return an amount where the group has several members on a level, else 0."""
+    return choose(wire.members > 1.0, amount, 0.0)
 
 
-def all_gather(laid: list[Wire], size_bytes: Number) -> list[Number]:
-    """Return seconds by level until every member has all of `size_bytes`, each holding a share.
+def all_gather(laid: Wires, size_bytes: Number) -> Transfer:
+    """Return the transfer until every member has all of `size_bytes`, each holding a share.
 
-    V/W (g-1)/g per level, on V shrunk by the levels below; a reduce-scatter takes as long.
+    The faster of level by level (V/W (g-1)/g each, on V shrunk by the levels below) and one ring
+    over all members. A reduce-scatter takes as long.
     """
     seconds: list[Number] = []
+    sent: list[Number] = []
     shard = size_bytes
     for wire in laid:
-        moved = shard / wire.bytes_per_s * (wire.members - 1.0) / wire.members
-        seconds.append(_active(wire, moved + _steps(wire) * wire.latency_s + wire.launch_s))
+        moved = shard * (wire.members - 1.0) / wire.members
+        time = moved / wire.bytes_per_s + steps(wire) * wire.latency_s + wire.launch_s
+        seconds.append(active(wire, time))
+        sent.append(moved)
         shard = shard / wire.members
-    return seconds
+    return faster(Transfer(seconds, sent), _one_ring(laid, size_bytes, rounds=1.0))
 
 
-def all_reduce(laid: list[Wire], size_bytes: Number) -> list[Number]:
-    """Return seconds by level of summing `size_bytes` held by every member.
+def all_reduce(laid: Wires, size_bytes: Number) -> Transfer:
+    """Return the transfer of summing `size_bytes` held by every member; the fastest of three.
 
     Hierarchical: reduce-scatter inside, all-reduce of the shard across, all-gather inside:
-    2 V/W (g-1)/g per level on V shrunk by the levels below; with in-network reduction
-    V/W (g+1)/g where that is less. Patarasuk and Yuan 2009; MODEL section 4.
+    2 V/W (g-1)/g per level on V shrunk by the levels below; with in-network reduction V/W (g+1)/g
+    where that is less. One ring over all members; one tree. Patarasuk and Yuan 2009; Sanders,
+    Speck and Traeff 2009 (two trees use both directions); MODEL section 4.
     """
     seconds: list[Number] = []
+    sent: list[Number] = []
     shard = size_bytes
     for wire in laid:
         g = wire.members
-        v = shard / wire.bytes_per_s
-        ring = 2.0 * (g - 1.0) / g * v + 2.0 * _steps(wire) * wire.latency_s
-        switch = (g + 1.0) / g * v + 2.0 * wire.latency_s  # up to the switch and down again
-        shorter = choose(wire.in_network > 0, least(ring, switch), ring)
-        seconds.append(_active(wire, shorter + wire.launch_s))
+        ring_bytes, switch_bytes = 2.0 * (g - 1.0) / g * shard, (g + 1.0) / g * shard
+        ring = ring_bytes / wire.bytes_per_s + 2.0 * steps(wire) * wire.latency_s
+        # up to the switch and down again
+        switch = switch_bytes / wire.bytes_per_s + 2.0 * wire.latency_s
+        in_switch = (wire.in_network > 0) & (switch < ring)
+        seconds.append(active(wire, choose(in_switch, switch, ring) + wire.launch_s))
+        sent.append(active(wire, choose(in_switch, switch_bytes, ring_bytes)))
         shard = shard / g
-    return seconds
+    hierarchical = Transfer(seconds, sent)
+    return faster(hierarchical, _one_ring(laid, size_bytes, rounds=2.0), _tree(laid, size_bytes))
 
 
-class Routing(NamedTuple):
-    """Where the copies of one token go when it visits `k` experts spread over a group.
+def _one_ring(laid: Wires, size_bytes: Number, rounds: float) -> Transfer:
+    """Return `rounds` turns of one ring through all members, chips of a domain side by side.
 
-    `copies` sent on each level per token; `domains` of the innermost level that a token touches,
-    its own included; `leaving` copies that leave the innermost level over copies needed, those for
-    experts at home included.
-    """
-
-    copies: list[Number]
-    domains: Number
-    leaving: Number
-
-
-def route(
-    laid: list[Wire], k: Number, fan_out: Number, node_limit: Number, dedup: Number
-) -> Routing:
-    """Count the copies of a token by level under uniform routing to `k` places of `fan_out` chips.
-
-    Without de-duplication k/g of the copies stay home; the innermost level carries those for its
-    own chips, every other one all that leave the domain below it. With de-duplication a token sends
-    one copy to each remote domain that holds any of its experts (M(1-(1-1/M)^k) touched, M the
-    domains or the node limit) and the rest is forwarded inside.
+    Every boundary of a domain is crossed by as many parallel rings as it has chips, each with the
+    link of one of them. All links work at once: the slowest sets the pace.
     """
     size = laid[-1].reach
-    inner = laid[0].reach
-    domains = size / inner
-    reachable = choose(node_limit > 0, least(domains, node_limit), domains)
-    # (1-1/M)^k through log1p: exact for many domains; one domain is touched once
-    one = reachable <= 1.0
-    log_miss = log1p(-1.0 / choose(one, 2.0, reachable))
-    touched = choose(one, 1.0, -reachable * expm1(k * log_miss))
-    forwarded = k * fan_out * (1.0 - 1.0 / inner)
-    plain = k * fan_out * (inner - 1.0) / size
-    copies = [choose((dedup > 0) & (domains > 1.0), forwarded, plain)]
-    sent = choose(dedup > 0, touched, k * fan_out)
-    for below in laid[:-1]:
-        copies.append(sent * (size - below.reach) / size)
-    out = copies[1] if len(copies) > 1 else 0.0
-    return Routing(copies, touched, divide(out, k * fan_out))
+    hops, sent = [], []
+    inside: Number = 1.0
+    for wire in laid:
+        outside = choose(wire.reach < size, size / wire.reach, 1.0)
+        hops.append(size / inside - outside)  # boundaries at this level and not further out
+        sent.append(active(wire, rounds * size_bytes * (size - 1.0) / size / inside))
+        inside = wire.reach
+    delays = [rounds * h * w.latency_s for h, w in zip(hops, laid, strict=True)]
+    return _side_by_side(laid, sent, delays)
 
 
-def all_to_all(
-    laid: list[Wire], routing: Routing, token_bytes: Number, tokens: Number
-) -> list[Number]:
-    """Return seconds by level of sending each of a chip's `tokens` to its experts' chips.
+def _tree(laid: Wires, size_bytes: Number) -> Transfer:
+    """Return a reduction up a binary tree and a broadcast down, pipelined over two trees."""
+    sent, delays = [], []
+    inside: Number = 1.0
+    for wire in laid:
+        halving = round_up(log2(most(wire.members, 1.0)), wire.quantize)
+        depth = choose(wire.torus_axes > 0, steps(wire), halving)  # branches of a torus are long
+        sent.append(active(wire, 2.0 * size_bytes / inside))
+        delays.append(2.0 * depth * wire.latency_s)
+        inside = wire.reach
+    return _side_by_side(laid, sent, delays)
 
-    Levels run at once: the exchange takes the longest of them. On a torus every copy travels
-    side/4 hops per axis on average (both ways around), so links carry that many times more.
-    """
+
+def _side_by_side(laid: Wires, sent: list[Number], delays: list[Number]) -> Transfer:
+    """Return levels that move their bytes at once; each level stands for what it adds."""
     seconds: list[Number] = []
-    for wire, copies in zip(laid, routing.copies, strict=True):
-        axes = _axes_used(wire.members, wire.torus_axes)
-        side = _side(wire.members, wire.torus_axes, wire.quantize)
-        # side/4 is the mean with home, which `copies` leave out
-        hops = axes * side / 4.0 * divide(wire.members, wire.members - 1.0, 1.0)
-        load = choose(wire.torus_axes > 0, most(1.0, hops), 1.0)
-        moved = tokens * copies * token_bytes * load / wire.bytes_per_s
-        steps = choose(wire.torus_axes > 0, _steps(wire), 1.0)
-        seconds.append(_active(wire, moved + steps * wire.latency_s + wire.launch_s))
-    return seconds
+    slowest: Number = 0.0
+    launch: Number = 0.0
+    for wire, size, delay in zip(laid, sent, delays, strict=True):
+        moved = active(wire, size / wire.bytes_per_s)
+        launched = active(wire, wire.launch_s)
+        more = most(moved - slowest, 0.0) + most(launched - launch, 0.0)
+        seconds.append(more + active(wire, delay))
+        slowest, launch = most(slowest, moved), most(launch, launched)
+    return Transfer(seconds, sent)

@@ -3,7 +3,7 @@
 from roofrack.arithmetic import Number, choose, padded
 from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import Work
-from roofrack.cost.shares import Pass, Share
+from roofrack.cost.shares import Share
 from roofrack.model import Counts
 from roofrack.nouns import Scenario
 
@@ -30,12 +30,16 @@ def _gemm(
 
 
 def dense(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
-    """Return the dense FFNs, sharded tp ways; for given totals without experts, the whole model."""
+    """Return the dense FFNs, sharded tp ways; for given totals without experts, the whole model.
+
+    A 2-D weight-stationary FFN divides d_ff by tp / tp_rows only, and d_model by tp_rows.
+    """
     m = s.model
     layers = counts.dense_layers * plan.imbalance
     counted = counts.dense_ffn * layers / plan.tp
     whole = choose(m.experts > 0, 0.0, 1.0) * counts.abstract * plan.imbalance / plan.tp
-    io = mine.tokens * (2.0 * m.d_model + m.ffn_matrices * m.d_ff / plan.tp) * layers
+    width = 2.0 * m.d_model / plan.tp_rows + m.ffn_matrices * m.d_ff * plan.tp_rows / plan.tp
+    io = mine.tokens * width * layers
     has = choose(m.d_ff > 0, 1.0, 0.0)
     work = _gemm(s, mine, counted, mine.tokens, io * has, 2.0 * layers * has)
     rows = padded(mine.tokens, s.calibration.kernel.gemm.tile, s.calibration.quantize)
@@ -64,12 +68,12 @@ def router(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
     return _gemm(s, mine, counts.router * layers, mine.attention_tokens, io, layers * has)
 
 
-def head(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> Work:
-    """Return the head: one row per sampled token (each sequence once per pass), sharded tp ways.
+def head(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
+    """Return the head: one row per sampled token, sharded tp ways.
 
     `cost.read_embedding` adds the bytes of the whole input embedding, which is only gathered from.
     """
-    rows = mine.tokens / p.new * (1.0 if p.decode else plan.cp)
+    rows = mine.head_rows
     io = rows * (s.model.d_model + s.model.vocab / plan.tp)
     has = choose(s.model.vocab > 0, 1.0, 0.0)
     work = _gemm(s, mine, counts.head / plan.tp, rows, io * has, has)

@@ -1,18 +1,20 @@
-"""One forward pass of one micro-batch, block by block, on the chips of a stage.
+"""One forward pass of one micro-batch, block by block: what every part of it takes.
 
-Everything a pass costs is put together here; each block is a page of its own.
+Everything a pass costs is put together here; each block is a page of its own, and `overlap` says
+what hides behind what.
 """
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, least, most
+from roofrack.arithmetic import Number, choose
 from roofrack.cost import attention, ffn, moe, pipeline
-from roofrack.cost.collectives import all_gather, all_reduce, wires
-from roofrack.cost.layout import Layout
-from roofrack.cost.roofline import BlockTime, block_time
+from roofrack.cost.collectives import Transfer, repeated, together
+from roofrack.cost.exchanges import context_parallel, tensor_parallel
+from roofrack.cost.fabric import link
+from roofrack.cost.roofline import BlockTime, Work, block_time
 from roofrack.cost.shares import Pass, Share, share
-from roofrack.model import Counts
-from roofrack.nouns import Scenario
+from roofrack.cost.shares import together as of_all
+from roofrack.cost.site import Site
 
 BLOCKS = (
     "attention_projections",
@@ -25,6 +27,12 @@ BLOCKS = (
     "residual",
 )
 """The blocks of a pass, in the order of a table."""
+
+FFN_BLOCKS = ("dense_ffn", "routed_experts", "shared_experts")
+"""Blocks that attention/FFN disaggregation moves to the FFN pool."""
+
+COLLECTIVES = ("tp", "cp", "ep", "pp")
+"""Kinds of traffic, by the dimension of the plan that causes it."""
 
 
 class Parts(NamedTuple):
@@ -40,193 +48,202 @@ class Parts(NamedTuple):
     overhead: Number
 
 
-class Forward(NamedTuple):
-    """One pass: its parts, `blocks` (busy seconds of each block, as in BLOCKS), `comm` exposed
-    seconds of collectives (levels that run at once counted once), traffic of the experts' exchange,
-    and bytes of weights and cache that one chip reads.
+class Side(NamedTuple):
+    """What one kind of machine does for one of the batches that a pass is divided into.
+
+    `parts` alone, `busy` blocks at their roofline, `comm` exposed seconds of collectives (levels
+    that run at once counted once).
     """
 
     parts: Parts
-    blocks: tuple[Number, ...]
+    busy: Number
     comm: Number
+
+
+class Forward(NamedTuple):
+    """One pass of all layers of all stages, one micro-batch, in `batches` parts.
+
+    The two sides and the crossing between them are of one part; `parts` and `blocks` (busy seconds
+    of each block, as in BLOCKS) of the whole pass, as are `read_s`, seconds of each side's weights
+    and cache at the full bandwidth of its chips, and `traffic`: bytes that a chip sends by level,
+    for each of COLLECTIVES. `apart` is 1
+    where the FFN side is a pool of its own; `fixed` what each pass costs besides.
+    """
+
+    attention: Side
+    ffn: Side
+    crossing: moe.Crossing
+    apart: Number
+    batches: Number
+    fixed: Number
+    parts: Parts
+    blocks: tuple[Number, ...]
     exchange: moe.Exchange
-    read_bytes: Number
+    read_s: tuple[Number, Number]
+    traffic: tuple[list[Number], ...]
 
 
-def forward(s: Scenario, counts: Counts, plan: Layout, p: Pass) -> Forward:
-    """Evaluate one pass; all layers of all stages, one micro-batch."""
-    mine = share(s, plan, p)
-    exchange = moe.exchange(s, plan, mine)
-    works = (
-        (attention.projections(s, counts, plan, mine),),
-        (
-            attention.core(s, counts, plan, mine, p, windowed=False),
-            attention.core(s, counts, plan, mine, p, windowed=True),
-        ),
-        (ffn.dense(s, counts, plan, mine),),
-        (ffn.router(s, counts, plan, mine),),
-        (moe.routed(s, counts, plan, mine),),
-        (ffn.shared(s, counts, plan, mine),),
-        (ffn.head(s, counts, plan, mine, p),),
-        (ffn.residual(s, counts, plan, mine),),
-    )
-    timed = [[block_time(w, s.hardware.hbm_bytes_per_s) for w in block] for block in works]
-    flat = [t for block in timed for t in block]
-    reduces = tensor_parallel(s, counts, plan, mine, exchange.happens)
-    spread = context_parallel(s, counts, plan, mine, p)
-    levels = [sum(level) for level in zip(reduces, spread, exchange.seconds, strict=True)]
-    parts = Parts(
-        compute=_total(flat, "compute"),
-        weights=_total(flat, "weights"),
-        kv=_total(flat, "kv"),
-        activation=_total(flat, "activation"),
-        scale_up=levels[0],
-        scale_out=sum(levels[1:], start=0.0),
-        pipeline=pipeline.hops(s, plan, mine, p.decode),
-        overhead=_total(flat, "launch")
-        + s.calibration.layer_s * s.model.layers * plan.imbalance
-        + s.calibration.step_s * plan.pp,
+def forward(
+    at: Site, passes: tuple[Pass, ...], far: Site | None = None, apart: Number = 0.0
+) -> Forward:
+    """Evaluate one pass over sequences of one or more kinds (decoding, and chunks of prompts).
+
+    `far` is where the FFNs are where `apart`; elsewhere it has to equal `at`.
+    """
+    s, plan = at.s, at.plan
+    batches = s.plan.overlap_batches
+    passes = tuple(part_of(p, batches) for p in passes)
+    shares = [share(s, plan, p) for p in passes]
+    mine = of_all(shares)
+    theirs = mine
+    if far is not None:
+        theirs = of_all([share(far.s, far.plan, p) for p in passes])
+    works = _works(at, far or at, mine, theirs, passes, shares)
+    timed = {
+        name: [block_time(w, (far or at if name in FFN_BLOCKS else at).s.hardware) for w in block]
+        for name, block in works.items()
+    }
+    moved = _moved(at, far or at, mine, theirs, passes, shares, apart)
+    near, beyond = _sides(at, timed, moved)
+    crossed = moved.crossing
+    inside = moved.way_inside
+    hops = sum(moved.hops.seconds) * batches
+    layers_s = s.calibration.layer_s * s.model.layers * plan.imbalance
+    near = near._replace(parts=near.parts._replace(overhead=near.parts.overhead + layers_s))
+    whole = [batches * (a + b) for a, b in zip(near.parts, beyond.parts, strict=True)]
+    parts = Parts(*whole)
+    crossing_s = batches * (crossed.out + crossed.back)
+    step_s = s.calibration.step_s * plan.pp
+    parts = parts._replace(
+        scale_up=parts.scale_up + crossing_s * inside,
+        scale_out=parts.scale_out + crossing_s * (1.0 - inside),
+        pipeline=hops,
+        overhead=parts.overhead + step_s,
     )
     return Forward(
+        attention=near,
+        ffn=beyond,
+        crossing=crossed,
+        apart=apart,
+        batches=batches,
+        fixed=hops + step_s,
         parts=parts,
-        blocks=tuple(_total(block, "busy") for block in timed),
-        comm=sum(reduces) + sum(spread) + exchange.exposed,
-        exchange=exchange,
-        read_bytes=sum(w.weight_bytes + w.kv_bytes for block in works for w in block),
+        blocks=tuple(batches * total(timed[name], "busy") for name in BLOCKS),
+        exchange=moved.exchange,
+        read_s=(_read_s(at, works, False) * batches, _read_s(far or at, works, True) * batches),
+        traffic=tuple([batches * b for b in t.sent_bytes] for t in moved.kinds),
     )
 
 
-def cached_more_s(
-    s: Scenario, counts: Counts, plan: Layout, p: Pass, f: Forward, tokens: Number
-) -> Number:
-    """Return seconds that `tokens` more cached tokens before pass `p` add to it, `f`.
-
-    The attention core changes, and what context parallelism gathers. The difference is formed part
-    by part, since that of two whole passes would lose its digits in single precision.
-    """
-    mine = share(s, plan, p)
-    hbm = s.hardware.hbm_bytes_per_s
-    before, after = (
-        [block_time(attention.core(s, counts, plan, mine, each, w), hbm) for w in (False, True)]
-        for each in (p, p._replace(cached=p.cached + tokens))
-    )
-    compute, kv, busy = (
-        _total(after, part) - _total(before, part) for part in ("compute", "kv", "busy")
-    )
-    comm = sum(
-        b - a
-        for a, b in zip(
-            context_parallel(s, counts, plan, mine, p),
-            context_parallel(s, counts, plan, mine, p._replace(cached=p.cached + tokens)),
-            strict=True,
-        )
-    )
-    t = f.parts
-    memory = t.weights + t.kv + t.activation
-    if s.overlap == "ideal":
-        longest = most(most(t.compute, memory), f.comm)
-        more = most(compute - (longest - t.compute), kv - (longest - memory))
-        return most(more, comm - (longest - f.comm))
-    if s.overlap == "matmul":
-        return kv + comm + most(0.0, compute - most(t.weights - t.compute, 0.0))
-    if s.overlap == "none":
-        return compute + kv + comm
-    total = sum(f.blocks)
-    shorter = least(total, f.comm)
-    hidden = least(total - shorter + busy, f.comm - shorter + comm)
-    return busy + comm - s.calibration.comm_overlap * hidden
-
-
-def _total(times: list[BlockTime], part: str) -> Number:
-    return sum((getattr(t, part) for t in times), start=0.0)
-
-
-def tensor_parallel(
-    s: Scenario, counts: Counts, plan: Layout, mine: Share, exchanged: Number
-) -> list[Number]:
-    """Return seconds by level of the all-reduces of a pass: one per sharded block and layer.
-
-    The attention output is reduced over its tp chips; so is an FFN's. Where experts exchange
-    tokens, only shared experts still need it. Where tokens are divided in between (sequence
-    parallelism, attention-DP, an exchange of experts) it is a reduce-scatter and an all-gather: the
-    same bytes, but nothing for the switches to add up.
-    """
-    m = s.model
-    row = m.d_model * mine.b_activations
-    inner = wires(s.hardware, s.calibration, plan.attention_tp, 1.0)
-    outer = wires(s.hardware, s.calibration, plan.tp, 1.0)
-    whole_attention = all_reduce(inner, mine.attention_tokens * row)
-    split_attention = [2.0 * t for t in all_gather(inner, mine.attention_tokens * row)]
-    whole_ffn = all_reduce(outer, mine.tokens * row)
-    split_ffn = [2.0 * t for t in all_gather(outer, mine.tokens * row)]
-    sequence = s.plan.sequence_parallel
-    divided = most(sequence, s.plan.attention_dp)
-    # layers whose experts exchange tokens, and those of them with shared experts to add up
-    exchanging = m.moe_layers * exchanged * plan.imbalance
-    adding = choose(m.shared_experts > 0, exchanging, 0.0)
-    plain = m.layers * plan.imbalance - exchanging
-    ffn = (counts.dense_layers + m.moe_layers * (1.0 - exchanged)) * plan.imbalance
-    return [
-        plain * choose(sequence > 0, sa, wa)
-        + (exchanging + adding) * sa
-        + ffn * choose(divided > 0, sf, wf)
-        for wa, sa, wf, sf in zip(
-            whole_attention, split_attention, whole_ffn, split_ffn, strict=True
-        )
-    ]
-
-
-def context_parallel(
-    s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass
-) -> list[Number]:
-    """Return seconds by level of what context parallelism exchanges in a pass.
-
-    Decode: partial outputs of each head are summed over the cp chips. Prefill: every chip gets the
-    keys and values that the others hold, cached ones too (ring attention: an all-gather).
-    """
-    m = s.model
-    laid = wires(s.hardware, s.calibration, plan.cp, plan.tp)
+def part_of(p: Pass, batches: Number) -> Pass:
+    """Return one of the parts that a pass is divided into: fewer sequences, or shorter chunks."""
     if p.decode:
-        value = choose(m.kv_lora > 0, m.kv_lora, m.head_dim) * m.heads / plan.attention_tp
-        seconds = all_reduce(laid, mine.attention_tokens * value * mine.b_activations)
+        return p._replace(sequences=p.sequences / batches)
+    return p._replace(new=p.new / batches)
+
+
+def _works(
+    at: Site, far: Site, mine: Share, theirs: Share, passes: tuple[Pass, ...], shares: list[Share]
+) -> dict[str, list[Work]]:
+    """Return the work of each block: FFNs on the chips of `far`, all else on those of `at`."""
+    near, beyond = (at.s, at.counts, at.plan), (far.s, far.counts, far.plan)
+    return {
+        "attention_projections": [attention.projections(*near, mine)],
+        "attention_core": [
+            work
+            for p, one in zip(passes, shares, strict=True)
+            for work in attention.cores(*near, one, p)
+        ],
+        "dense_ffn": [ffn.dense(*beyond, theirs)],
+        "router": [ffn.router(*near, mine)],
+        "routed_experts": [moe.routed(*beyond, theirs)],
+        "shared_experts": [ffn.shared(*beyond, theirs)],
+        "head": [ffn.head(*near, mine)],
+        "residual": [ffn.residual(*near, mine)],
+    }
+
+
+class _Moved(NamedTuple):
+    """All that is sent in one part of a pass; `kinds` as in COLLECTIVES."""
+
+    near: Transfer
+    beyond: Transfer
+    exposed: Number  # of the experts' exchange, in place of the sum of its levels
+    kinds: tuple[Transfer, ...]
+    hops: Transfer
+    exchange: moe.Exchange
+    crossing: moe.Crossing
+    way_inside: Number  # 1 if the crossing stays on the innermost level
+
+
+def _moved(
+    at: Site, far: Site, mine: Share, theirs: Share, passes: tuple[Pass, ...],
+    shares: list[Share], apart: Number,
+) -> _Moved:  # fmt: skip
+    s, plan = at.s, at.plan
+    exchange = moe.exchange(s, plan, at.roads.experts, mine)
+    here = 1.0 - apart
+    tp = tensor_parallel(at, far, mine, theirs, exchange.happens * here)
+    cp = together(*(context_parallel(at, one, p) for one, p in zip(shares, passes, strict=True)))
+    ep = repeated(exchange.transfer, here)
+    decodes = [choose(p.sequences > 0, 1.0, 0.0) for p in passes if p.decode]
+    hops = pipeline.hops(s, plan, at.roads.pipeline, mine, sum(decodes, start=0.0))
+    none = moe.Crossing(0.0, 0.0, 0.0)
+    inside: Number = 0.0
+    if far is not at:
+        way = link(s.hardware, s.calibration, plan.chips + far.plan.chips)
+        crossing = moe.crossing(s, plan, far.plan, way, mine, theirs)
+        none = moe.Crossing(*(apart * value for value in crossing))
+        inside = choose(way.depth == 0, 1.0, 0.0)
+        sent = [
+            ep.sent_bytes[i] + choose(way.depth == i, none.sent_bytes, 0.0)
+            for i in range(len(ep.sent_bytes))
+        ]
+        kinds = (together(tp.attention, tp.ffn), cp, Transfer(ep.seconds, sent), hops)
     else:
-        layer = attention.kv_bytes_per_layer(s, counts) / (plan.kv_shards / plan.cp)
-        kept = p.cached + p.new
-        size = mine.attention_sequences * layer
-        full = all_gather(laid, size * kept)
-        windowed = all_gather(laid, size * attention.cache_length(kept, m.window))
-        share_windowed = m.window_layers / m.layers
-        seconds = [f + share_windowed * (w - f) for f, w in zip(full, windowed, strict=True)]
-    return [t * m.layers * plan.imbalance for t in seconds]
+        kinds = (together(tp.attention, tp.ffn), cp, ep, hops)
+    return _Moved(
+        near=together(tp.attention, cp, ep),
+        beyond=tp.ffn,
+        exposed=here * exchange.exposed - sum(ep.seconds),
+        kinds=kinds,
+        hops=hops,
+        exchange=exchange,
+        crossing=none,
+        way_inside=inside,
+    )
 
 
-class Bounds(NamedTuple):
-    """Seconds of a pass: the estimate under the chosen overlap, and what brackets it."""
+def _sides(at: Site, timed: dict[str, list[BlockTime]], moved: _Moved) -> tuple[Side, Side]:
+    """Return the attention side and the FFN side of one part of a pass."""
+    sides = []
+    for far, sent in ((False, moved.near), (True, moved.beyond)):
+        blocks = [t for name, block in timed.items() if (name in FFN_BLOCKS) == far for t in block]
+        parts = Parts(
+            compute=total(blocks, "compute"),
+            weights=total(blocks, "weights"),
+            kv=total(blocks, "kv"),
+            activation=total(blocks, "activation"),
+            scale_up=sent.seconds[0],
+            scale_out=sum(sent.seconds[1:], start=0.0),
+            pipeline=0.0,
+            overhead=total(blocks, "launch"),
+        )
+        comm = sum(sent.seconds) + (0.0 if far else moved.exposed)
+        sides.append(Side(parts, total(blocks, "busy"), comm))
+    return sides[0], sides[1]
 
-    estimate: Number
-    lower: Number
-    upper: Number
+
+def _read_s(at: Site, works: dict[str, list[Work]], ffn_side: bool) -> Number:
+    read = [
+        work.weight_bytes + work.kv_bytes
+        for name, block in works.items()
+        if (name in FFN_BLOCKS) == ffn_side
+        for work in block
+    ]
+    return sum(read) / at.s.hardware.hbm_bytes_per_s
 
 
-def bounds(s: Scenario, f: Forward) -> Bounds:
-    """Combine the parts of a pass under the scenario's overlap. MODEL section 3.
-
-    Hops and fixed overheads are on the critical path of the pass in every reading. `lower` hides
-    all else behind the longest resource, `upper` nothing.
-    """
-    t = f.parts
-    serial = t.pipeline + t.overhead
-    memory = t.weights + t.kv + t.activation
-    lower = most(most(t.compute, memory), f.comm) + serial
-    upper = sum(t)
-    if s.overlap == "ideal":
-        return Bounds(lower, lower, upper)
-    if s.overlap == "matmul":
-        estimate = t.kv + most(t.compute, t.weights) + t.activation + f.comm + serial
-    elif s.overlap == "none":
-        estimate = upper
-    else:
-        busy = sum(f.blocks)
-        hidden = s.calibration.comm_overlap * choose(busy < f.comm, busy, f.comm)
-        estimate = busy + f.comm - hidden + serial
-    return Bounds(estimate, lower, upper)
+def total(times: list[BlockTime], part: str) -> Number:
+    """Return the sum of one part of several blocks."""
+    return sum((getattr(t, part) for t in times), start=0.0)

@@ -5,8 +5,27 @@ MODEL section 5. Everything here is a count; no times.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, least, most, round_up, whole
+import numpy as np
+
+from roofrack.arithmetic import Number, choose, divide, least, look_up, most, round_up, whole
 from roofrack.nouns import Scenario
+from roofrack.tables import PLACED, PLACEMENTS
+
+_INSIDE = {
+    (a, b): np.array([float(p.split("-").index(b) < p.split("-").index(a)) for p in PLACEMENTS])
+    for a in PLACED
+    for b in PLACED
+}
+"""Whether dimension b is placed inside dimension a, by placement."""
+
+
+class Strides(NamedTuple):
+    """Chips from one member of a group to the next, along each dimension of the plan."""
+
+    tp: Number
+    cp: Number
+    ep: Number
+    pp: Number
 
 
 class Layout(NamedTuple):
@@ -17,7 +36,8 @@ class Layout(NamedTuple):
     that the cache of one sequence is divided (KV heads cap it, an MLA latent is replicated);
     `expert_tp` ways that one expert is divided, `expert_span` chips that hold all experts once,
     `expert_copies` such groups in a stage; `microbatch` sequences in one pass and `in_flight` in
-    all; `imbalance` layers of the fullest stage over the mean.
+    all; `imbalance` layers of the fullest stage over the mean; `tp_rows` of the tp ways divide
+    d_model in the dense FFN; `slots` places for experts, second copies included.
     """
 
     tp: Number
@@ -36,6 +56,9 @@ class Layout(NamedTuple):
     microbatch: Number
     in_flight: Number
     imbalance: Number
+    tp_rows: Number
+    slots: Number
+    strides: Strides
 
 
 def layout(s: Scenario) -> Layout:
@@ -72,7 +95,24 @@ def layout(s: Scenario) -> Layout:
         microbatch=choose(grow, batch, batch / pp),
         in_flight=choose(grow, batch * pp, batch),
         imbalance=stage_layers * pp / model.layers,
+        tp_rows=plan.tp_rows,
+        slots=model.experts + plan.redundant_experts,
+        strides=_strides(plan.placement, tp, cp, most(expert_span / (tp * cp), 1.0), pp),
     )
+
+
+def _strides(placement: Number, *sizes: Number) -> Strides:
+    """Return the stride of each dimension: the chips of all dimensions placed inside it.
+
+    `sizes` in the order of PLACED; `ep` is the part of dp that one group of experts spans.
+    """
+    found = []
+    for a in PLACED:
+        stride: Number = 1.0
+        for b, size in zip(PLACED, sizes, strict=True):
+            stride = stride * choose(look_up(_INSIDE[a, b], placement) > 0, size, 1.0)
+        found.append(stride)
+    return Strides(*found)
 
 
 REASONS = (
@@ -94,6 +134,15 @@ REASONS = (
     "windowed layers without a window",
     "more KV heads than query heads",
     "more active than total parameters",
+    "the columns of a 2-D FFN (tp / tp_rows) do not divide d_ff",
+    "tp_rows divides neither tp nor d_model",
+    "fewer sequences than overlap_batches",
+    "the chunk cannot keep the batch full",
+    "more redundant experts than experts, or none to copy",
+    "layers that need sizes the model does not give",
+    "the machine states no such memory for cached tokens",
+    "a pool or draft that the scenario was not made with",
+    "the machine has no price to buy it at",
 )
 """Why a plan cannot run, by bit of `why_invalid`."""
 
@@ -108,24 +157,37 @@ def _indivisible(a: Number, b: Number) -> Number:
     return ~whole(divide(a, b))
 
 
-def why_invalid(s: Scenario, plan: Layout, math_peak: Number) -> Number:
+def why_invalid(
+    s: Scenario,
+    plan: Layout,
+    math_peak: Number,
+    chunks_missing: Number = False,
+    tier_missing: Number = False,
+    parts_missing: Number = False,
+) -> Number:
     """Return the bit mask of REASONS that rule the scenario out; 0 is a valid plan.
 
-    Where totals stand in for an architecture there are no heads or experts to divide.
+    `chunks_missing`: prompts need more chunks than there are passes; `tier_missing` and
+    `parts_missing`: a memory or a pool is asked for that is not there. Where totals stand in for an
+    architecture there are no heads or experts to divide.
     """
     m = s.model
     architecture = m.params_total == 0
     moe = architecture & (m.moe_layers > 0)
     heads = architecture & (m.heads > 0)
+    decodes = s.workload.phase != "prefill"
     kv_clash = _indivisible(m.kv_heads, plan.attention_tp) & _indivisible(
         plan.attention_tp, m.kv_heads
     )
     found = (
         heads & _indivisible(m.heads, plan.attention_tp),
         heads & (m.kv_lora == 0) & kv_clash,
-        architecture & (m.moe_layers < m.layers) & _indivisible(m.d_ff, plan.tp),
+        architecture
+        & (m.moe_layers < m.layers)
+        & (plan.tp_rows == 1)
+        & _indivisible(m.d_ff, plan.tp),
         moe & _indivisible(m.d_ff_expert, plan.expert_tp),
-        moe & _indivisible(m.experts, plan.ep),
+        moe & _indivisible(plan.slots, plan.ep),
         (m.experts > 0) & _indivisible(plan.stage, plan.ep),
         plan.pp > m.layers,
         math_peak <= 0,
@@ -135,9 +197,21 @@ def why_invalid(s: Scenario, plan: Layout, math_peak: Number) -> Number:
         (s.workload.cached > 0) & (s.workload.cached >= s.workload.prompt),
         plan.chips > s.hardware.fabric[-1].chips,
         moe & (~whole(plan.expert_copies) | ~whole(plan.expert_tp)),
-        (m.moe_layers > m.layers) | (m.window_layers > m.layers),
+        (m.moe_layers > m.layers)
+        | (m.window_layers + m.linear_layers + m.sparse_layers > m.layers)
+        | (m.shared_kv_layers > m.layers - m.linear_layers),
         (m.window_layers > 0) & (m.window <= 0),
         m.kv_heads > m.heads,
         m.params_active > m.params_total,
+        architecture & (plan.tp_rows > 1) & _indivisible(m.d_ff, plan.tp / plan.tp_rows),
+        _indivisible(plan.tp, plan.tp_rows) | _indivisible(m.d_model, plan.tp_rows),
+        decodes & (plan.microbatch < s.plan.overlap_batches),
+        chunks_missing,
+        (s.plan.redundant_experts > m.experts),
+        ((m.linear_layers > 0) & (m.linear_key_dim * m.linear_value_heads <= 0))
+        | ((m.sparse_layers > 0) & (m.sparse_tokens * m.index_heads * m.index_dim <= 0)),
+        tier_missing,
+        parts_missing,
+        (s.economics.basis > 0) & (s.hardware.capex_usd <= 0),
     )
     return sum(choose(reason, 1 << bit, 0) for bit, reason in enumerate(found))

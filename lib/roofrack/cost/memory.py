@@ -2,11 +2,11 @@
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, most
-from roofrack.cost.attention import cache_length, kv_bytes_per_layer, projection_params
+from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.cost import attention
 from roofrack.cost.layout import Layout
 from roofrack.cost.shares import Pass, Share, share
-from roofrack.model import Counts
+from roofrack.cost.site import Site, drafter
 from roofrack.nouns import Scenario
 
 
@@ -20,49 +20,84 @@ class Memory(NamedTuple):
     capacity: Number
 
 
-def memory(
-    s: Scenario, counts: Counts, plan: Layout, p: Pass, tokens: Number, others: tuple[Pass, ...]
-) -> Memory:
+def memory(at: Site, passes: tuple[Pass, ...], tokens: Number, without_ffn: Number = 0.0) -> Memory:
     """Return the memory of the fullest chip with `tokens` cached per sequence in flight.
 
-    `p` is the pass that the sequences in flight run; buffers are as large as the largest of it and
-    `others` needs.
+    The first of `passes` is what the sequences in flight run; buffers are as large as the largest
+    of all needs. `without_ffn` is 1 where the FFNs are on other chips.
     """
-    mine = share(s, plan, p)
-    weights = held_params(s, counts, plan) * mine.b_weights
-    kv = cache_bytes(s, counts, plan, mine, tokens)
-    activation = activation_bytes(s, plan, mine, p)
-    for other in others:
-        activation = most(activation, activation_bytes(s, plan, share(s, plan, other), other))
-    capacity = s.hardware.hbm_bytes * s.calibration.hbm_usable
+    s, plan = at.s, at.plan
+    mine = share(s, plan, passes[0])
+    held = attention_params(at) + end_params(at) + (1.0 - without_ffn) * ffn_params(at)
+    kv = cache_bytes(at, mine, tokens)
+    if s.draft is not None:
+        drafts = choose(s.workload.draft_tokens > 0, 1.0, 0.0)
+        small = drafter(at)
+        own_end = 0.0 if s.draft.model is None else end_params(small)
+        held = held + drafts * (attention_params(small) + ffn_params(small) + own_end)
+        kv = kv + drafts * cache_bytes(small, mine, tokens) * plan.in_flight / plan.microbatch
+    weights = held * mine.b_weights
+    activation: Number = 0.0
+    for p in passes:
+        activation = most(activation, activation_bytes(s, plan, share(s, plan, p), p))
+    return _filled(at, weights, kv, activation)
+
+
+def ffn_memory(far: Site, p: Pass) -> Memory:
+    """Return the memory of the fullest chip of a pool that has only FFNs."""
+    mine = share(far.s, far.plan, p)
+    weights = ffn_params(far) * mine.b_weights
+    return _filled(far, weights, 0.0, activation_bytes(far.s, far.plan, mine, p))
+
+
+def _filled(at: Site, weights: Number, kv: Number, activation: Number) -> Memory:
+    capacity = at.s.hardware.hbm_bytes * at.s.calibration.hbm_usable
     return Memory(weights, kv, activation, weights + kv + activation, capacity)
 
 
-def held_params(s: Scenario, counts: Counts, plan: Layout) -> Number:
-    """Return parameters on one chip of the fullest stage, which has 1/P of the layers."""
-    m = s.model
-    per_stage = plan.imbalance / plan.pp
+def attention_params(at: Site) -> Number:
+    """Return attention parameters on one chip of the fullest stage, which has 1/P of the layers."""
+    return attention.params(at.s, at.counts, at.plan) * at.plan.imbalance / at.plan.pp
+
+
+def ffn_params(at: Site) -> Number:
+    """Return parameters of FFNs and experts on one chip of the fullest stage.
+
+    Given totals count as one of these: nothing is known of their attention.
+    """
+    m, counts, plan = at.s.model, at.counts, at.plan
     layers = (
-        m.layers * projection_params(counts, m.kv_heads, plan)
-        + counts.dense_layers * counts.dense_ffn / plan.tp
-        + m.moe_layers * m.experts / plan.ep * counts.expert / plan.expert_tp
+        counts.dense_layers * counts.dense_ffn / plan.tp
+        + m.moe_layers * plan.slots / plan.ep * counts.expert / plan.expert_tp
         + m.moe_layers * (counts.shared / plan.attention_tp + counts.router)
     )
     ways = choose(m.experts > 0, plan.expert_span, plan.tp)
-    whole = counts.abstract * counts.total / ways
-    # first and last stage hold one of the two matrices each; one stage holds both unless tied
-    matrices = choose(plan.pp > 1.0, 1.0, 2.0 - m.tied_embeddings)
-    return (layers + whole) * per_stage + matrices * counts.head / plan.tp
+    return (layers + counts.abstract * counts.total / ways) * plan.imbalance / plan.pp
 
 
-def cache_bytes(s: Scenario, counts: Counts, plan: Layout, mine: Share, tokens: Number) -> Number:
-    """Return KV cache on one chip: every sequence in flight, the layers of its stage."""
-    m = s.model
-    per_layer = mine.attention_sequences * kv_bytes_per_layer(s, counts) / plan.kv_shards
-    full = (m.layers - m.window_layers) * tokens
-    windowed = m.window_layers * cache_length(tokens, m.window)
-    passes = plan.in_flight / plan.microbatch
-    return per_layer * (full + windowed) * passes * plan.imbalance / plan.pp
+def end_params(at: Site) -> Number:
+    """Return parameters of input embedding and head on one chip.
+
+    First and last stage hold one of the two matrices each; one stage holds both unless tied.
+    """
+    matrices = choose(at.plan.pp > 1.0, 1.0, 2.0 - at.s.model.tied_embeddings)
+    return matrices * at.counts.head / at.plan.tp
+
+
+def cache_bytes(at: Site, mine: Share, tokens: Number) -> Number:
+    """Return the cache on one chip: every sequence in flight, the layers of its stage.
+
+    A prefix that all sequences share is held once for each rank.
+    """
+    s, plan = at.s, at.plan
+    sequences = mine.attention_sequences * plan.in_flight / plan.microbatch
+    whole = attention.cache_of(s, at.counts, tokens)
+    shared = attention.cache_of(s, at.counts, least(s.workload.shared_prefix, tokens), prefix=True)
+    again = most(sequences - 1.0, 0.0)
+    kv = (sequences * whole.kv - again * shared.kv) / plan.kv_shards
+    index = (sequences * whole.index - again * shared.index) / plan.cp
+    state = sequences * whole.state / plan.attention_tp
+    return (kv + index + state) * plan.imbalance / plan.pp
 
 
 def activation_bytes(s: Scenario, plan: Layout, mine: Share, p: Pass) -> Number:
@@ -80,6 +115,5 @@ def activation_bytes(s: Scenario, plan: Layout, mine: Share, p: Pass) -> Number:
     expert = visits * (m.d_model + sharded) * choose(m.moe_layers > 0, 1.0, 0.0)
     widest = most(most(mine.attention_tokens * qkv, mine.tokens * dense), expert)
     elements = 2.0 * mine.attention_tokens * m.d_model + widest
-    rows = mine.tokens / p.new * (1.0 if p.decode else plan.cp)
-    logits = rows * m.vocab / plan.tp * 4.0  # sampled in FP32
+    logits = mine.head_rows * m.vocab / plan.tp * 4.0  # sampled in FP32
     return elements * mine.b_activations + logits

@@ -6,9 +6,11 @@ MODEL sections 2 and 4.
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p, most, padded, round_up
-from roofrack.cost.collectives import Routing, all_to_all, route, wires
+from roofrack.cost.collectives import Transfer, repeated, together
+from roofrack.cost.fabric import Link, Wires
 from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import Work
+from roofrack.cost.routing import Routing, all_to_all, expected_skew, route
 from roofrack.cost.shares import Share
 from roofrack.model import Counts
 from roofrack.nouns import Scenario
@@ -28,24 +30,26 @@ def distinct_experts(experts: Number, per_token: Number, tokens: Number) -> Numb
 def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
     """Return the routed experts of all MoE layers on one chip.
 
-    A rank holds 1/ep of the experts and reads those that the tokens of its whole expert group
-    visit. Given totals are read whole, as the lecture has it.
+    A rank holds 1/ep of the experts (of their slots, where busy ones have a second copy) and reads
+    those that the tokens of its whole expert group visit. Given totals are read whole, as the
+    lecture has it.
     """
     m, quantize = s.model, s.calibration.quantize
     kernel = s.calibration.kernel.moe
     layers = m.moe_layers * plan.imbalance
     tokens = mine.group_tokens
-    touched = distinct_experts(m.experts, m.experts_per_token, tokens)
+    uneven = skew(s, plan, mine)
+    touched = distinct_experts(plan.slots, m.experts_per_token, tokens)
     # the busiest rank reads whole experts, each with at least one row
-    local = least(round_up(touched / plan.ep, quantize), m.experts / plan.ep)
+    local = least(round_up(touched / plan.ep, quantize), plan.slots / plan.ep)
     mean_rows = tokens * m.experts_per_token / plan.ep
-    rows = choose(quantize > 0, most(mean_rows, local), mean_rows) * s.workload.routing_skew
+    rows = choose(quantize > 0, most(mean_rows, local), mean_rows) * uneven
     tile_rows = local * padded(divide(rows, local), kernel.tile, quantize)
     expert = counts.expert / plan.expert_tp
     width = 2.0 * m.d_model + m.ffn_matrices * m.d_ff_expert / plan.expert_tp
     has = choose(counts.expert > 0, 1.0, 0.0)
     whole = choose(m.experts > 0, 1.0, 0.0) * counts.abstract * plan.imbalance
-    mean_tokens = tokens / plan.expert_span * s.workload.routing_skew
+    mean_tokens = tokens / plan.expert_span * uneven
     return Work(
         flops=2.0 * expert * tile_rows * layers + 2.0 * counts.active * whole * mean_tokens,
         peak=mine.peak,
@@ -58,14 +62,29 @@ def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
     )
 
 
+def skew(s: Scenario, plan: Layout, mine: Share) -> Number:
+    """Return the load of the busiest expert rank over the mean: as given, times as expected."""
+    m, w = s.model, s.workload
+    expected = expected_skew(
+        m.experts,
+        s.plan.redundant_experts,
+        m.experts_per_token,
+        plan.ep,
+        mine.group_tokens,
+        w.routing_spread,
+        s.cost.routing_noise,
+    )
+    return w.routing_skew * expected
+
+
 class Exchange(NamedTuple):
     """The all-to-all of one pass: dispatch and combine of all MoE layers.
 
-    `seconds` by level and `exposed` (levels run at once: the longest); `happens` is 0 where tokens
+    `transfer` by level and `exposed` (levels run at once: the longest); `happens` is 0 where tokens
     need not travel; bytes that one chip sends per layer, copies that stay home included.
     """
 
-    seconds: list[Number]
+    transfer: Transfer
     exposed: Number
     happens: Number
     routing: Routing
@@ -73,32 +92,62 @@ class Exchange(NamedTuple):
     combine_bytes: Number
 
 
-def exchange(s: Scenario, plan: Layout, mine: Share) -> Exchange:
-    """Return the experts' all-to-all.
+def exchange(s: Scenario, plan: Layout, laid: Wires, mine: Share) -> Exchange:
+    """Return the experts' all-to-all over the group `laid` that holds all experts once.
 
     Inside one tensor-parallel group of the attention every chip already holds the tokens: experts
     then add up in the all-reduce that a dense FFN would need, and nothing is dispatched.
     """
     m = s.model
-    laid = wires(s.hardware, s.calibration, plan.expert_span, 1.0)
     # one copy per rank at most; an expert sharded over chips needs the token on each of them
     copies = least(m.experts_per_token, plan.ep)
     routing = route(laid, copies, plan.expert_tp, m.node_limit, s.plan.dedup)
     across = (plan.expert_span > plan.attention_tp) & (m.experts_per_token > 0)
     happens = choose(across, 1.0, 0.0)
-    tokens = mine.own_tokens * s.workload.routing_skew
+    tokens = mine.own_tokens * skew(s, plan, mine)
     out = all_to_all(laid, routing, m.d_model * mine.b_dispatch, tokens)
     back = all_to_all(laid, routing, m.d_model * mine.b_combine, tokens)
     times = happens * m.moe_layers * plan.imbalance
     copy = mine.own_tokens * copies * plan.expert_tp * m.d_model * happens
-    longest_out, longest_back = out[0], back[0]
-    for one, two in zip(out[1:], back[1:], strict=True):
-        longest_out, longest_back = most(longest_out, one), most(longest_back, two)
     return Exchange(
-        seconds=[(a + b) * times for a, b in zip(out, back, strict=True)],
-        exposed=(longest_out + longest_back) * times,
+        transfer=repeated(together(out.transfer, back.transfer), times),
+        exposed=(out.longest + back.longest) * times,
         happens=happens,
         routing=routing,
         dispatch_bytes=copy * mine.b_dispatch,
         combine_bytes=copy * mine.b_combine,
     )
+
+
+class Crossing(NamedTuple):
+    """Seconds of a pass that tokens travel from attention chips to FFN chips, and back."""
+
+    out: Number
+    back: Number
+    sent_bytes: Number
+
+
+def crossing(
+    s: Scenario, plan: Layout, ffn: Layout, way: Link, mine: Share, far: Share
+) -> Crossing:
+    """Return the traffic between pools of attention and of FFN chips (MegaScale-Infer, Step-3).
+
+    In an MoE layer a token goes to the chips of its experts, in a dense one to a data-parallel rank
+    and is gathered there. Both ends count: what an attention chip sends, and what reaches an FFN
+    chip; the slower end sets the time. `mine` and `far` are the shares of the two pools.
+    """
+    m = s.model
+    copies = least(m.experts_per_token, ffn.ep) * ffn.expert_tp
+    dense, routed_layers = (m.layers - m.moe_layers) * plan.imbalance, m.moe_layers * plan.imbalance
+    uneven = skew(s, ffn, far)
+    own, arriving = mine.own_tokens, far.group_tokens / ffn.expert_span
+
+    def elements(layer_bytes: Number) -> Number:
+        sent = own * (dense * mine.b_activations + routed_layers * copies * layer_bytes)
+        received = far.tokens / ffn.tp * dense * mine.b_activations
+        received = received + arriving * copies * uneven * routed_layers * layer_bytes
+        return m.d_model * most(sent, received)
+
+    fixed = (dense + routed_layers) * (way.latency_s + way.launch_s)
+    out, back = elements(mine.b_dispatch), elements(mine.b_combine)
+    return Crossing(out / way.bytes_per_s + fixed, back / way.bytes_per_s + fixed, out + back)

@@ -2,20 +2,40 @@
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, least
+from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p
+from roofrack.hardware import Tier
 from roofrack.nouns import Scenario
-from roofrack.units import HOUR
+from roofrack.units import HOUR, KILOWATT_HOUR, YEAR
 
 
 def usd_per_s(s: Scenario, chips: Number) -> Number:
-    """Return what renting `chips` costs per second, used or not."""
+    """Return what `chips` cost per second, used or not: rent, or what owning them costs."""
+    return chips * choose(s.economics.basis > 0, owning_usd_per_s(s), renting_usd_per_s(s))
+
+
+def renting_usd_per_s(s: Scenario) -> Number:
+    """Return the rent of one chip per second."""
     hw, price = s.hardware, s.economics.price
     hourly = choose(
         price == 0,
         hw.usd_per_chip_hour_low,
         choose(price == 1, hw.usd_per_chip_hour, hw.usd_per_chip_hour_high),
     )
-    return chips * hourly / HOUR
+    return hourly / HOUR
+
+
+def owning_usd_per_s(s: Scenario) -> Number:
+    """Return what a bought chip costs per second: capital, upkeep, and the power it draws.
+
+    Capital is paid off in equal yearly parts with interest r over n years: r / (1 - (1+r)^-n) of
+    it a year (1/n without interest); power is that under load, site included (`pue`).
+    """
+    e, hw = s.economics, s.hardware
+    grown = log1p(e.interest) * e.life_years
+    free = e.interest <= 0
+    paid = choose(free, 1.0 / e.life_years, divide(e.interest, -expm1(-choose(free, 1.0, grown))))
+    capital = hw.capex_usd * (paid + e.upkeep) / YEAR
+    return capital + hw.power_w * e.pue * e.usd_per_kwh / KILOWATT_HOUR
 
 
 def watts(s: Scenario, chips: Number, busy_s: Number, step_s: Number) -> Number:
@@ -69,6 +89,37 @@ def recompute_hold_s(
     Chip time to recompute a token, 2 N_a / C, over the share of a chip that holds it, kv / M.
     """
     return divide(2.0 * params_active / flops_per_s, kv_bytes_per_token / hbm_bytes)
+
+
+def tiers(s: Scenario) -> dict[str, Tier]:
+    """Return the memories that a cache can wait in; HBM at the price of the chip."""
+    hw = s.hardware
+    chip = usd_per_s(s, 1.0) * HOUR
+    hbm = Tier(bytes=hw.hbm_bytes, bytes_per_s=hw.hbm_bytes_per_s, usd_per_hour=chip)
+    return {"hbm": hbm, "host": hw.tiers.host, "flash": hw.tiers.flash}
+
+
+def hold_usd(tier: Tier, kv_bytes: Number, seconds: Number) -> Number:
+    """Return what it costs to keep `kv_bytes` for some time: their share of the tier's price."""
+    return tier.usd_per_hour / HOUR * divide(kv_bytes, tier.bytes) * seconds
+
+
+def retrieve_usd(tier: Tier, kv_bytes: Number) -> Number:
+    """Return what it costs to fetch `kv_bytes`: the tier for as long as its bandwidth is taken.
+
+    The sum of both, price * (kv/M T + kv/W), is least in the tier where M/W is near T.
+    """
+    return tier.usd_per_hour / HOUR * divide(kv_bytes, tier.bytes_per_s)
+
+
+def break_even_s(tier: Tier, kv_bytes: Number, recompute_usd: Number) -> Number:
+    """Return how long a token's cache may wait before computing it again would have cost less.
+
+    0 where fetching alone costs more; infinite where waiting is free.
+    """
+    left = recompute_usd - retrieve_usd(tier, kv_bytes)
+    per_second = hold_usd(tier, kv_bytes, 1.0)
+    return choose(left > 0, divide(left, per_second, float("inf")), 0.0)
 
 
 def drain_s(hbm_bytes: Number, hbm_bytes_per_s: Number) -> Number:

@@ -12,7 +12,7 @@ from roofrack.calibration import Calibration, Kernel, Kernels, Link
 from roofrack.economics import Economics
 from roofrack.hardware import FlopsPerS, Hardware, Level, Tier, Tiers
 from roofrack.model import Model
-from roofrack.nouns import Cost, Pool, Scenario
+from roofrack.nouns import Cost, Draft, Pool, Scenario
 from roofrack.plan import Plan
 from roofrack.workload import Dtypes, Workload
 
@@ -21,7 +21,7 @@ STATIC = {Workload: ("phase",), Scenario: ("overlap",)}
 
 for _noun in (
     Calibration, Kernel, Kernels, Link, Economics, FlopsPerS, Hardware, Level, Model, Plan, Cost,
-    Scenario, Dtypes, Workload, Tier, Tiers, Pool,
+    Scenario, Dtypes, Workload, Tier, Tiers, Pool, Draft,
 ):  # fmt: skip
     _static = STATIC.get(_noun, ())
     _data = [f.name for f in dataclasses.fields(_noun) if f.name not in _static]

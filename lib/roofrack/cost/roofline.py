@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, infinite, least, most
 from roofrack.calibration import Kernel
+from roofrack.hardware import Hardware
 
 
 class Work(NamedTuple):
@@ -51,9 +52,9 @@ def smooth_max(a: Number, b: Number, p: Number) -> Number:
     return choose(sharp, larger, rounded)
 
 
-def block_time(work: Work, hbm_bytes_per_s: Number) -> BlockTime:
+def block_time(work: Work, hardware: Hardware) -> BlockTime:
     """Return the times of one block on one chip (MODEL section 10: t0 is `launch`)."""
-    bandwidth = hbm_bytes_per_s * work.kernel.hbm_efficiency
+    bandwidth = hardware.hbm_bytes_per_s * work.kernel.hbm_efficiency
     # a chip without the units asked for has peak 0: the plan is invalid, the time stays finite
     compute = divide(work.flops, work.peak * work.kernel.compute_efficiency)
     weights = work.weight_bytes / bandwidth

@@ -15,16 +15,24 @@ _UNIT = np.array([MATH_UNITS.index(d.math) for d in DTYPES.values()])
 
 
 class Pass(NamedTuple):
-    """One forward pass: `new` tokens in each of `sequences` (one micro-batch, whole instance).
+    """Sequences of one kind in a forward pass: `new` tokens in each of `sequences`.
 
-    Each sequence has `cached` tokens before the new ones; `decode` (static) absorbs MLA's
-    up-projections, uses the decode attention kernel and samples every sequence.
+    Of one micro-batch, whole instance. Decoding (`decode`, static) each sequence has `cached`
+    tokens before the new ones, all new ones are sampled, MLA's up-projections are absorbed and the
+    decode attention kernel is used. Else the new tokens are a chunk of a `prompt` of which `cached`
+    tokens were there before; quantities are means over its chunks.
     """
 
     decode: bool
     sequences: Number
     new: Number
     cached: Number
+    prompt: Number
+
+    @property
+    def sampled(self) -> Number:
+        """Tokens that the head is asked for, for each sequence."""
+        return self.new if self.decode else self.new / self.prompt
 
 
 class Share(NamedTuple):
@@ -32,8 +40,10 @@ class Share(NamedTuple):
 
     `attention_sequences` and `attention_tokens` of the rank the chip belongs to for attention;
     `tokens` of its data-parallel rank; `own_tokens` that it alone sends to the experts;
-    `group_tokens` of the chips that hold all experts once. `b_*` bytes per element, `peak` FLOP/s
-    of the matrix units, `core_peak` those of the attention core.
+    `group_tokens` of the chips that hold all experts once; `head_rows` tokens of the data-parallel
+    rank that are sampled; `attends` 1 if there are sequences at all. `b_*` bytes per element,
+    `peak` FLOP/s of the matrix units, `core_peak` and `index_peak` those of the attention core and
+    of a sparse-attention indexer.
     """
 
     attention_sequences: Number
@@ -41,6 +51,8 @@ class Share(NamedTuple):
     tokens: Number
     own_tokens: Number
     group_tokens: Number
+    head_rows: Number
+    attends: Number
     b_weights: Number
     b_activations: Number
     b_kv: Number
@@ -48,6 +60,8 @@ class Share(NamedTuple):
     b_combine: Number
     peak: Number
     core_peak: Number
+    b_index: Number
+    index_peak: Number
 
 
 def bytes_of(dtype: Number) -> Number:
@@ -67,28 +81,52 @@ def peak_of(flops_per_s: FlopsPerS, dtype: Number) -> Number:
 def share(s: Scenario, plan: Layout, p: Pass) -> Share:
     """Divide a pass over the chips of a stage. With `quantize`, the busiest chip counts."""
     dtype, quantize = s.workload.dtype, s.calibration.quantize
+    attends = choose(p.sequences > 0, 1.0, 0.0)
     # one sequence cannot be divided over ranks
-    attention_sequences = round_up(most(p.sequences / plan.attention_ranks, 1.0), quantize)
+    attention_sequences = attends * round_up(
+        most(p.sequences / plan.attention_ranks, 1.0), quantize
+    )
     # whole sequences on each rank, but never more than there are
     grouped = attention_sequences * plan.attention_ranks / plan.expert_copies
     # context parallelism divides the new tokens of a prompt; a decoding token it replicates
     split = 1.0 if p.decode else plan.cp
-    tokens = round_up(most(p.sequences / plan.dp, 1.0), quantize) * p.new / split
+    sequences = attends * round_up(most(p.sequences / plan.dp, 1.0), quantize)
+    tokens = sequences * p.new / split
     own = tokens / plan.tp / (plan.cp if p.decode else 1.0)
     peak = peak_of(s.hardware.flops_per_s, dtype.math)
-    # the core multiplies by the cache: in the cache's format if the chip can, else as the GEMMs do
-    kv_peak = peak_of(s.hardware.flops_per_s, dtype.kv)
     return Share(
         attention_sequences=attention_sequences,
         attention_tokens=attention_sequences * p.new / split,
         tokens=tokens,
         own_tokens=round_up(own, quantize),
         group_tokens=least(p.sequences, grouped) * p.new,
+        head_rows=sequences * p.sampled,
+        attends=attends,
         b_weights=bytes_of(dtype.weights),
         b_activations=bytes_of(dtype.activations),
         b_kv=bytes_of(dtype.kv),
         b_dispatch=bytes_of(dtype.dispatch),
         b_combine=bytes_of(dtype.combine),
         peak=peak,
-        core_peak=choose(kv_peak > 0, least(peak, kv_peak), peak),
+        core_peak=_peak_with(s, peak, dtype.kv),
+        b_index=bytes_of(dtype.index),
+        index_peak=_peak_with(s, peak, dtype.index),
     )
+
+
+def _peak_with(s: Scenario, peak: Number, dtype: Number) -> Number:
+    """Return the peak of a product with cached data: in its format if the chip can.
+
+    Else as the GEMMs do, and never faster than they.
+    """
+    cached = peak_of(s.hardware.flops_per_s, dtype)
+    return choose(cached > 0, least(peak, cached), peak)
+
+
+def together(shares: list[Share]) -> Share:
+    """Return what blocks see whose weights meet all tokens of a pass, of whichever kind.
+
+    The sequences of each kind stay apart: attention works on one kind at a time.
+    """
+    tokens = ("attention_tokens", "tokens", "own_tokens", "group_tokens", "head_rows")
+    return shares[0]._replace(**{n: sum(getattr(one, n) for one in shares) for n in tokens})

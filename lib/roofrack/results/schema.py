@@ -2,7 +2,9 @@
 
 from typing import NamedTuple
 
-from roofrack.cost.forward import BLOCKS, Parts
+from roofrack.cost.forward import BLOCKS, COLLECTIVES, Parts
+from roofrack.hardware import DEPTH
+from roofrack.tables import CACHE_TIERS
 
 VERSION = "1"
 """Of the schema; raised when a column is renamed or changes its meaning."""
@@ -82,14 +84,28 @@ RESULTS = {
     "usd_per_mtok_output": Column("USD/Mtoken", "of a generated token, prefill left out"),
     "usd_per_hour": Column("USD/h", "rent of all replicas, used or not"),
     "joule_per_token": Column("J", "energy per token, site included"),
+    "usd_per_chip_hour": Column("USD/h", "what an hour of a chip costs: rented, or owned"),
     "context_knee_tokens": Column("tokens", "context where KV reads take as long as matmuls"),
     "context_share": Column("", "tokens held per sequence over the model's longest context"),
     "hbm_drain_s": Column("s", "time to read the whole memory once"),
+    **{
+        f"break_even_{t}_s": Column("s", f"wait in {t} that costs as much as computing again")
+        for t in CACHE_TIERS
+    },
+    "tokens_per_pass": Column("tokens", "that a sequence gains per pass"),
+    "draft_s": Column("s", "time of drafting for one pass"),
+    "prefill_share": Column("", "prefill passes per decode pass"),
+    "prefill_instances": Column("", "prefill instances per decode instance; 0 = none apart"),
+    "chips_prefill": Column("chips", "of all prefill instances"),
+    "chips_ffn": Column("chips", "of the FFN pool"),
+    "kv_transfer_s": Column("s", "a prompt's cache on its way from prefill to decode chips"),
+    "retrieve_s": Column("s", "cached tokens on their way from the tier they waited in"),
     "params_total": Column("parameters", "parameters, norms and biases left out"),
     "params_active": Column("parameters", "used per token, head in, input embedding out"),
     "params_attention": Column("parameters", "of all attention layers"),
     "params_router": Column("parameters", "of all routers"),
     "kv_bytes_per_token": Column("byte/token", "KV cache of one token in all layers"),
+    "state_bytes": Column("byte", "that the linear layers keep of a sequence"),
     "attention_flops_per_context_token": Column("FLOP", "decode core per token attended to"),
     "sparsity": Column("", "experts over experts per token"),
     "critical_batch": Column("tokens", "tokens in a pass where FLOP time equals weight-read time"),
@@ -103,8 +119,16 @@ RESULTS = {
     "copies_leaving": Column("copies", "copies of a token that leave the rack, per layer"),
     "dispatch_bytes": Column("byte", "sent by a chip to experts in a layer, kept home included"),
     "combine_bytes": Column("byte", "sent back in a layer"),
+    "expert_skew": Column("", "load of the busiest expert rank over the mean"),
     "bubble_fraction": Column("", "idle share of a pipeline; 0 in steady-state inference"),
     "step_s_rel_std": Column("", "relative standard error of step_s; null until calibrated"),
+    **{
+        f"traffic_{kind}_{level}_bytes": Column(
+            "byte", f"that a chip sends in a step for {kind}, on fabric level {level}"
+        )
+        for kind in COLLECTIVES
+        for level in range(1, DEPTH + 1)
+    },
 }
 
 COLUMNS = INPUTS | RESULTS

@@ -1,0 +1,320 @@
+"""From a scenario to the result columns: the one function everything else calls."""
+
+from typing import NamedTuple
+
+from roofrack.arithmetic import Number, ceil, choose, divide, largest, most
+from roofrack.calibration import Kernel
+from roofrack.cost import attention, moe, money
+from roofrack.cost.forward import BLOCKS, COLLECTIVES, Parts
+from roofrack.cost.layout import why_invalid
+from roofrack.cost.memory import Memory, ffn_memory, memory
+from roofrack.cost.serving import (
+    NONE,
+    Places,
+    Spell,
+    busy_s,
+    decode_pass,
+    decode_spell,
+    places,
+    prefill_pass,
+    prefill_spell,
+    serve_spell,
+    tier,
+)
+from roofrack.cost.shares import Share, peak_of, share
+from roofrack.cost.site import Site, site
+from roofrack.nouns import Scenario
+from roofrack.units import HOUR, MILLION
+
+
+def estimate(s: Scenario) -> dict[str, Number]:
+    """Return every column of the result schema for a scenario; pure, and traceable.
+
+    Leaves broadcast: the columns have the broadcast shape of what they depend on. A scenario that
+    cannot run has `why_invalid` != 0; its other columns are finite or NaN but mean nothing. Columns
+    that a phase does not have are NaN. Units and meanings: `roofrack.results.schema`.
+    """
+    at = places(site(s))
+    spell = {"decode": decode_spell, "prefill": prefill_spell, "serve": serve_spell}[
+        s.workload.phase
+    ](at)
+    main = at.main
+    p = prefill_pass(main, 0.0) if s.workload.phase == "prefill" else decode_pass(main)
+    mine = share(s, main.plan, p)
+    exchange = moe.exchange(s, main.plan, main.roads.experts, mine)
+    held = s.workload.prompt if s.workload.phase == "prefill" else p.cached
+    chips = chips_of(at, spell)
+    return (
+        {"chips": chips.total * s.plan.replicas, "racks": racks(main)}
+        | times(spell)
+        | rates(at, spell, chips)
+        | residents(at, held)
+        | dollars(at, spell, chips)
+        | deployment(at, spell, chips)
+        | structure(main, mine, exchange)
+        | traffic(spell)
+        | {"context_share": divide(held, s.model.max_context, NONE)}
+        | {"why_invalid": invalid(at, spell)}
+    )
+
+
+class Chips(NamedTuple):
+    """Chips of one deployment: `main`, of all prefill instances, of the FFN pool, and all."""
+
+    main: Number
+    prefill: Number
+    ffn: Number
+    total: Number
+
+
+def chips_of(at: Places, spell: Spell) -> Chips:
+    """Return the chips of each pool."""
+    prefill = spell.prefill_instances * at.prefill.plan.chips
+    ffn = 0.0 if at.ffn is None else at.apart * at.ffn.plan.chips
+    return Chips(at.main.plan.chips, prefill, ffn, at.main.plan.chips + prefill + ffn)
+
+
+def invalid(at: Places, spell: Spell) -> Number:
+    """Return why the scenario cannot run: a bit of `layout.REASONS` for each cause, on any pool."""
+    s, w = at.main.s, at.main.s.workload
+    tier_missing = (w.cached > 0) & (tier(s).bytes <= 0)
+    parts_missing = (w.draft_tokens > 0) & (s.draft is None) & (w.phase != "prefill")
+    parts_missing = parts_missing | ((w.serving > 1) & (s.ffn is None) & (w.phase != "prefill"))
+    parts_missing = parts_missing | ((w.serving > 0) & (s.prefill is None) & (w.phase == "serve"))
+    mask = why_invalid(
+        s, at.main.plan, peak(at.main), spell.chunks_missing > 0, tier_missing, parts_missing
+    )
+    for other in (at.prefill, at.ffn):
+        if other is not None and other is not at.main:
+            mask = mask | why_invalid(other.s, other.plan, peak(other))
+    return mask
+
+
+def peak(at: Site) -> Number:
+    """Return the dense peak FLOP/s of one chip's units for `dtype.math`."""
+    return peak_of(at.s.hardware.flops_per_s, at.s.workload.dtype.math)
+
+
+def racks(at: Site) -> Number:
+    """Return how many innermost fabric domains one instance spans."""
+    return ceil(at.plan.chips / at.s.hardware.fabric[0].chips)
+
+
+def bound(t: Parts) -> Number:
+    """Return the position in Parts of what binds: the longest resource.
+
+    Weights, cache and activations share the memory: their sum competes, the largest names it.
+    """
+    memory = t.weights + t.kv + t.activation
+    top = most(most(t.weights, t.kv), t.activation)
+    competing = t._replace(
+        **{
+            name: choose(getattr(t, name) >= top, memory, 0.0)
+            for name in ("weights", "kv", "activation")
+        }
+    )
+    return largest(tuple(competing))
+
+
+def times(spell: Spell) -> dict[str, Number]:
+    """Return the columns of time."""
+    parts = {f"t_{name}_s": value for name, value in spell.parts._asdict().items()}
+    blocks = {f"block_{n}_s": v for n, v in zip(BLOCKS, spell.blocks, strict=True)}
+    return {
+        "step_s": spell.step,
+        "step_lower_s": spell.lower,
+        "step_upper_s": spell.upper,
+        "ttft_s": spell.ttft,
+        "tpot_s": spell.tpot,
+        **parts,
+        "bound": bound(spell.parts),
+        **blocks,
+    }
+
+
+def rates(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
+    """Return the columns of throughput and utilisation, over all pools."""
+    per_s = spell.tokens / spell.step
+    peaks = chips.main * peak(at.main) + chips.prefill * peak(at.prefill)
+    if at.ffn is not None:
+        peaks = peaks + chips.ffn * peak(at.ffn)
+    # one pass keeps a stage busy; pp of them are in flight
+    flops_used = divide(spell.flops, peaks * spell.step)
+    near, far = spell.read_s
+    # the mean over the chips that attend and those that only have FFNs
+    read = choose(
+        chips.ffn > 0,
+        divide(near * chips.main + far * chips.ffn, chips.main + chips.ffn),
+        near + far,
+    )
+    return {
+        "tokens_per_s": per_s * at.main.s.plan.replicas,
+        "tokens_per_s_per_chip": per_s / chips.total,
+        "tokens_per_s_per_user": 1.0 / spell.tpot,
+        "mfu": flops_used,
+        "hfu": flops_used,  # nothing is recomputed in inference
+        "mbu": read / spell.step,
+    }
+
+
+def residents(at: Places, held: Number) -> dict[str, Number]:
+    """Return the columns of memory; inference holds no optimiser state.
+
+    The bytes are those of the main pool; all pools have to fit.
+    """
+    s, main = at.main.s, at.main
+    passes = [decode_pass(main), prefill_pass(main, 0.0)]
+    if s.workload.phase != "serve":
+        passes = [passes[s.workload.phase == "prefill"]]
+    m = memory(main, tuple(passes), held, at.apart)
+    fits = m.total <= m.capacity
+    others: list[tuple[Memory, Number]] = []
+    if at.prefill is not main:
+        first = prefill_pass(at.prefill, at.separate)
+        others.append((memory(at.prefill, (first,), s.workload.prompt), at.separate))
+    if at.ffn is not None:
+        others.append((ffn_memory(at.ffn, decode_pass(main)), at.apart))
+    for other, used in others:
+        fits = fits & ((used == 0) | (other.total <= other.capacity))
+    return {
+        "mem_weights_bytes": m.weights,
+        "mem_kv_bytes": m.kv,
+        "mem_activation_bytes": m.activation,
+        "mem_optimizer_bytes": 0.0,
+        "mem_total_bytes": m.total,
+        "mem_capacity_bytes": m.capacity,
+        "fits": fits,
+    }
+
+
+def dollars(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
+    """Return the columns of money and energy."""
+    s = at.main.s
+    decoding = money.usd_per_s(s, chips.main)
+    if at.ffn is not None:
+        decoding = decoding + money.usd_per_s(at.ffn.s, chips.ffn)
+    prefilling = money.usd_per_s(at.prefill.s, at.prefill.plan.chips)
+    rent = decoding + spell.prefill_instances * prefilling
+    used = s.economics.utilization  # idle hours are paid for too
+    busy = busy_s(spell.parts)
+    power = money.watts(s, chips.main, busy, spell.step)
+    if at.ffn is not None:
+        power = power + money.watts(at.ffn.s, chips.ffn, busy, spell.step)
+    power = power + money.watts(at.prefill.s, chips.prefill, spell.prefill_busy, 1.0)
+    return {
+        "usd_per_mtok": rent / used * spell.step / spell.tokens * MILLION,
+        "usd_per_mtok_input": prefilling / used * spell.input_s * MILLION,
+        "usd_per_mtok_cached": (prefilling / used * spell.cached_s + kept_usd(at)) * MILLION,
+        "usd_per_mtok_output": decoding / used * spell.output_s * MILLION,
+        "usd_per_hour": rent * HOUR * s.plan.replicas,
+        "usd_per_chip_hour": money.usd_per_s(s, 1.0) * HOUR,
+        "joule_per_token": power * spell.step / spell.tokens,
+        **waiting(at.main),
+    }
+
+
+def kept_usd(at: Places) -> Number:
+    """Return what keeping one cached token until its next use and fetching it costs."""
+    s = at.prefill.s
+    kv = kv_bytes_per_token(at.main)
+    found: Number = 0.0
+    for index, tier_of in enumerate(money.tiers(s).values()):
+        cost = money.hold_usd(tier_of, kv, s.workload.hold_s)
+        if index:  # what is in HBM is read by the attention itself
+            cost = cost + money.retrieve_usd(tier_of, kv)
+        found = choose(s.workload.cache_tier == index, cost, found)
+    return found
+
+
+def waiting(at: Site) -> dict[str, Number]:
+    """Return what the memory's price says about contexts and waiting caches (MODEL section 8)."""
+    s, hw = at.s, at.s.hardware
+    kv = kv_bytes_per_token(at)
+    gemm = s.calibration.kernel.gemm
+    flop_s = divide(2.0 * at.counts.active, peak(at) * gemm.compute_efficiency)
+    again = money.usd_per_s(s, 1.0) * flop_s
+    return {
+        "context_knee_tokens": money.context_knee(at.counts.active, _ridge(at, gemm), kv),
+        "hbm_drain_s": money.drain_s(hw.hbm_bytes, hw.hbm_bytes_per_s),
+        **{
+            f"break_even_{name}_s": choose(of.bytes > 0, money.break_even_s(of, kv, again), NONE)
+            for name, of in money.tiers(s).items()
+        },
+    }
+
+
+def deployment(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
+    """Return the columns that say how a service is divided over machines and passes."""
+    return {
+        "tokens_per_pass": spell.tokens_per_pass,
+        "draft_s": spell.draft_s,
+        "prefill_share": spell.prefill_share,
+        "prefill_instances": spell.prefill_instances,
+        "chips_prefill": chips.prefill,
+        "chips_ffn": chips.ffn,
+        "kv_transfer_s": spell.transfer_s,
+        "retrieve_s": spell.retrieve_s,
+    }
+
+
+def traffic(spell: Spell) -> dict[str, Number]:
+    """Return bytes that a chip sends in a step: by the dimension that causes it, and by level."""
+    return {
+        f"traffic_{kind}_{level}_bytes": sent
+        for kind, levels in zip(COLLECTIVES, spell.traffic, strict=True)
+        for level, sent in enumerate(levels, 1)
+    }
+
+
+def kv_bytes_per_token(at: Site) -> Number:
+    """Return KV bytes that one more token of context adds in all layers, windows not yet full."""
+    s, counts, m = at.s, at.counts, at.s.model
+    layers = counts.softmax_layers - m.shared_kv_layers
+    index = attention.cache_of(s, counts, 1.0).index
+    return attention.kv_bytes_per_layer(s, counts) * layers + index
+
+
+def _ridge(at: Site, kernel: Kernel) -> Number:
+    """Return FLOP per byte where arithmetic and memory traffic of a kernel class take as long."""
+    reached = at.s.hardware.hbm_bytes_per_s * kernel.hbm_efficiency
+    return divide(peak(at) * kernel.compute_efficiency, reached)
+
+
+def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number]:
+    """Return the columns that say how model, plan and machine fit each other."""
+    s, counts, plan = at.s, at.counts, at.plan
+    m, cal = s.model, s.calibration
+    dense = _ridge(at, cal.kernel.gemm) * mine.b_weights / 2.0
+    experts = _ridge(at, cal.kernel.moe) * mine.b_weights / 2.0
+    # weights held in several copies: each needs its own tokens; cp divides those of a prompt
+    divided = plan.cp if s.workload.phase == "prefill" else 1.0
+    copies_of_attention = plan.attention_ranks * divided
+    return {
+        "params_total": counts.total,
+        "params_active": counts.active,
+        "params_attention": counts.softmax_layers * counts.attention
+        - m.shared_kv_layers * counts.attention_kv
+        + m.linear_layers * counts.linear
+        + m.sparse_layers * counts.indexer,
+        "params_router": counts.router * m.moe_layers,
+        "kv_bytes_per_token": kv_bytes_per_token(at),
+        "attention_flops_per_context_token": counts.core_flops_absorbed * counts.softmax_layers,
+        "state_bytes": counts.state_bytes * m.linear_layers,
+        "sparsity": divide(m.experts, m.experts_per_token, 1.0),
+        "critical_batch": dense * counts.total / counts.active,
+        "critical_batch_attention": dense * copies_of_attention,
+        "critical_batch_dense": dense * plan.dp * divided,
+        "critical_batch_experts": experts
+        * plan.expert_copies
+        * divide(m.experts, m.experts_per_token, NONE),
+        "critical_batch_shared": choose(m.shared_experts > 0, dense * copies_of_attention, NONE),
+        "experts_touched": moe.distinct_experts(plan.slots, m.experts_per_token, mine.group_tokens),
+        "scale_out_fraction": exchange.happens * exchange.routing.leaving,
+        "domains_touched": choose(exchange.happens > 0, exchange.routing.domains, NONE),
+        "copies_leaving": exchange.happens * sum(exchange.routing.copies[1:2], start=0.0),
+        "dispatch_bytes": exchange.dispatch_bytes,
+        "combine_bytes": exchange.combine_bytes,
+        "expert_skew": choose(m.experts > 0, moe.skew(s, plan, mine), NONE),
+        "bubble_fraction": 0.0,
+        "step_s_rel_std": choose(cal.step_rel_std > 0, cal.step_rel_std, NONE),
+    }

@@ -1,0 +1,85 @@
+"""Where a pass runs: a scenario laid out over its machine, with all that follows from that."""
+
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from roofrack.arithmetic import Number, choose
+from roofrack.cost.fabric import Roads, roads
+from roofrack.cost.layout import Layout, layout
+from roofrack.model import Counts, Model, count
+from roofrack.nouns import Pool, Scenario
+from roofrack.tables import SERVING
+
+DISAGGREGATED, AFD = float(SERVING.index("disaggregated")), float(SERVING.index("afd"))
+
+
+class Site(NamedTuple):
+    """Machines that do one kind of work; `s` has their hardware and plan."""
+
+    s: Scenario
+    counts: Counts
+    plan: Layout
+    roads: Roads
+
+
+def site(s: Scenario) -> Site:
+    """Lay a scenario out."""
+    plan = layout(s)
+    return Site(s, count(s.model), plan, roads(s.hardware, s.calibration, plan))
+
+
+def pool(at: Site, part: Pool | None, used: Number) -> Site:
+    """Return where a part of the work is done: on its own pool where `used`, else at `at`."""
+    if part is None or (part.hardware is None and part.plan is None):
+        return at
+    hardware = at.s.hardware
+    if part.hardware is not None:
+        hardware = _either(used, part.hardware, hardware)
+    plan = at.s.plan if part.plan is None else _either(used, part.plan, at.s.plan)
+    return site(replace(at.s, hardware=hardware, plan=plan))
+
+
+def _either(condition: Number, this: Any, other: Any) -> Any:
+    """Choose leaf by leaf between two nouns of the same shape."""
+    chosen: dict[str, Any] = {}
+    for name, a in vars(this).items():
+        b = getattr(other, name)
+        if isinstance(a, tuple):
+            chosen[name] = tuple(_either(condition, x, y) for x, y in zip(a, b, strict=True))
+        elif hasattr(a, "__dataclass_fields__"):
+            chosen[name] = _either(condition, a, b)
+        else:
+            chosen[name] = choose(condition, a, b)
+    return type(this)(**chosen)
+
+
+def drafter(at: Site) -> Site:
+    """Return where tokens are drafted: on the same chips, in one stage, with the drafting model.
+
+    Without a model of its own that is `draft_layers` layers like the model's (an MTP module, an
+    EAGLE head), with experts if it has any, full attention and the model's own head.
+    """
+    assert at.s.draft is not None
+    m = at.s.draft.model or _like(at.s.model, at.s.workload.draft_layers)
+    s = replace(at.s, model=m)
+    plan = layout(s)._replace(pp=1.0, imbalance=1.0, in_flight=at.plan.microbatch)
+    return Site(s, count(m), plan, at.roads)
+
+
+def _like(m: Model, layers: Number) -> Model:
+    def kind(of: Number) -> Number:
+        return choose(of > 0, layers, 0.0)
+
+    share = layers / m.layers
+    return replace(
+        m,
+        layers=layers,
+        moe_layers=kind(m.moe_layers),
+        sparse_layers=kind(m.sparse_layers),
+        window_layers=0.0,
+        linear_layers=0.0,
+        shared_kv_layers=0.0,
+        params_total=m.params_total * share,
+        params_active=m.params_active * share,
+        kv_bytes_per_token=m.kv_bytes_per_token * share,
+    )
