@@ -28,6 +28,7 @@ EXPORTS = ("png", "svg", "csv")
 VERBS = {
     "point": "one scenario, or a list of them: what it costs, and why",
     "sweep": "many scenarios at once; experiment=NAME asks a question; writes results and a report",
+    "import": "a Hugging Face config.json as a conf/model file: roofrack import FILE > NAME.yaml",
     "report": "make the report of a finished sweep again: roofrack report DIR [export=png,svg,csv]",
 }
 
@@ -112,8 +113,8 @@ def _command(arguments: list[str]) -> int:
         raise InputError(
             f"{verb}: no such verb; allowed: {', '.join(VERBS)}.{nearest(verb, VERBS)}"
         )
-    if verb == "report":
-        return _report(rest)
+    if verb in ("report", "import"):
+        return {"report": _report, "import": _import}[verb](rest)
     flags = _flags(rest)
     if flags.shell_completion:
         return _completion(flags.overrides)
@@ -212,6 +213,25 @@ def _report(arguments: list[str]) -> int:
     return ANSWERED
 
 
+def _import(arguments: list[str]) -> int:
+    """Print a Hugging Face configuration as a file of conf/model."""
+    if "--help" in arguments or "-h" in arguments:
+        print("usage: roofrack import FILE [name=NAME]\n\n" + VERBS["import"])
+        return ANSWERED
+    files = [text for text in arguments if "=" not in text]
+    names = [text.partition("=") for text in arguments if "=" in text]
+    for key, _, value in names:
+        if key != "name" or not value:
+            raise InputError(f"{key}={value}: allowed is name=NAME.{nearest(key, ['name'])}")
+    if len(files) != 1:
+        raise InputError(f"import takes one file, a config.json; given: {len(files)}")
+
+    from roofrack.importing import import_model
+
+    print(import_model(files[0], names[-1][2] if names else None), end="")
+    return ANSWERED
+
+
 def _show(flags: argparse.Namespace) -> int:
     """Let Hydra show help, a configuration or where it comes from."""
     from roofrack import config
@@ -239,7 +259,7 @@ def _completion(overrides: list[str]) -> int:
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
             print(" ".join(verb for verb in VERBS if verb.startswith("".join(words[1:2]))))
             return ANSWERED
-        if words[1] == "report":
+        if words[1] in ("report", "import"):
             return ANSWERED
         # Hydra knows no verbs
         os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)

@@ -18,7 +18,7 @@ from roofrack.hardware import DEPTH, Hardware, Level
 from roofrack.nouns import Draft, Pool, Scenario
 from roofrack.plan import Plan
 from roofrack.schema import ALIASES, GROUPS, LABELS, NOTES, PARTS, SECTIONS
-from roofrack.tables import OVERLAPS, PHASES
+from roofrack.tables import FEATURES, OVERLAPS, PHASES
 
 _PATHS = ALIASES | {"racks": "parallelism.racks", "sparsity": "model.sparsity"}
 """Where a study keeps the value of an alias."""
@@ -85,11 +85,16 @@ class Study:
                 _noun_name(section): self._noun(noun, section, leaves)
                 for section, noun in SECTIONS.items()
             },
-            prefill=self._pool("prefill", leaves) if self._has("serving", 1, leaves) else None,
-            ffn=self._pool("ffn", leaves) if self._has("serving", 2, leaves) else None,
-            draft=Draft(model=self._part("draft", "model", leaves))
-            if self._has("draft_tokens", 0.5, leaves)
+            prefill=self._pool("prefill", leaves)
+            if self._has("workload.serving", 1, leaves)
             else None,
+            ffn=self._pool("ffn", leaves) if self._has("workload.serving", 2, leaves) else None,
+            draft=Draft(model=self._part("draft", "model", leaves))
+            if self._has("workload.draft_tokens", 1e-9, leaves)
+            else None,
+            features=tuple(
+                name for name, (path, least) in FEATURES.items() if self._has(path, least, leaves)
+            ),
             overlap=self.overlap,
         )
 
@@ -98,11 +103,18 @@ class Study:
         open_grid = np.ix_(*(axis.values for axis in self.axes))
         return self.bind({a.path: v for a, v in zip(self.axes, open_grid, strict=True)})
 
-    def _has(self, leaf: str, least: float, leaves: Mapping[str, Any]) -> bool:
-        """Tell whether any point has a part: parts that none has are not computed."""
-        path = f"workload.{leaf}"
-        values = [a.values for a in self.axes if a.path == path] or [leaves[path]]
-        return bool(np.max(values[0]) >= least)
+    def _has(self, path: str, least: float, leaves: Mapping[str, Any]) -> bool:
+        """Tell whether a leaf is large enough at any point: parts that none has are not computed.
+
+        Every block of a study has the same parts. A plan's leaf counts in every pool.
+        """
+        swept = {axis.path: axis.values for axis in self.axes}
+        values = [leaves[path], swept.get(path, leaves[path])]
+        for part in PARTS:
+            inner = f"{part}.{path}"
+            if inner in leaves:
+                values += [leaves[inner], swept.get(inner, leaves[inner])]
+        return any(bool(np.any(np.asarray(value) >= least)) for value in values)
 
     def _pool(self, part: str, leaves: Mapping[str, Any]) -> Pool:
         return Pool(

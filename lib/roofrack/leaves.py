@@ -57,7 +57,7 @@ def _walk(noun: Any, path: str, levels: Levels) -> Iterator[Entry]:
         elif field.name == "fabric":
             for name, level in zip(_names(value, levels.get(path)), value, strict=False):
                 yield from _walk(level, _join(where, name), levels)
-        elif value is not None:
+        elif dataclasses.is_dataclass(value):
             yield from _walk(value, where, levels)
 
 

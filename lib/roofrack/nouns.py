@@ -42,9 +42,10 @@ class Scenario:
     """A question for the cost model. Every leaf is a float or an array; all leaves broadcast.
 
     Names (dtypes, topologies, ...) are held as indices into `tables`, truth values as 0.0 and 1.0.
-    `overlap` and `workload.phase` are static. `prefill` and `ffn` are the pools of disaggregated
-    serving and `draft` what drafts tokens; None where no point of the scenario has such a part: it
-    is then not computed at all.
+    `overlap`, `workload.phase` and `features` are static. `prefill` and `ffn` are the pools of
+    disaggregated serving and `draft` what drafts tokens; None where no point of the scenario has
+    such a part: it is then not computed at all. So are `features` (`tables.FEATURES`) that are not
+    named.
     """
 
     hardware: Hardware = field()
@@ -57,4 +58,5 @@ class Scenario:
     prefill: Pool | None = None
     ffn: Pool | None = None
     draft: Draft | None = None
+    features: tuple[str, ...] = ()
     overlap: str = static("how the parts of a pass hide behind each other", OVERLAPS, "smooth")

@@ -9,6 +9,7 @@ import numpy as np
 from roofrack.conversion import Study, to_study
 from roofrack.cost import estimate
 from roofrack.cost.layout import REASONS, Layout, layout, reasons
+from roofrack.derivatives import slopes
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS
 from roofrack.tables import CACHE_TIERS, DTYPES, MATH_UNITS
@@ -22,9 +23,9 @@ def point(
 ) -> dict[str, Any] | list[dict[str, Any]]:
     """Return the result of a composed configuration: one row, or one per point if it has axes.
 
-    A row has the keys of the result schema, in double precision; None where there is no value. A
-    single plan that cannot run raises InfeasibleError if `strict`; otherwise, and among several, it
-    is a row that says why.
+    A row has the keys of the result schema, in double precision; None where there is no value; a
+    single one also `elasticities` of the cost per token. A single plan that cannot run raises
+    InfeasibleError if `strict`; otherwise, and among several, it is a row that says why.
     """
     study = to_study(container)
     total = study.points
@@ -36,7 +37,16 @@ def point(
     if strict and not study.axes and (mask := int(flat["why_invalid"][0])):
         raise InfeasibleError(_why_not(study, mask))
     rows = [_row(study, flat, index) for index in range(total)]
-    return rows if study.axes else rows[0]
+    if study.axes:
+        return rows
+    return rows[0] | {"elasticities": None if rows[0]["why_invalid"] else elasticities(study)}
+
+
+def elasticities(study: Study, of: str = "usd_per_mtok") -> dict[str, float]:
+    """Return d log(of) / d log(leaf) of every number of machine and model, the largest first."""
+    with np.errstate(all="ignore"):
+        found = slopes(study.grid(), of, levels=study.levels).slopes
+    return {slope.entry.path: float(slope.elasticity) for slope in found}
 
 
 def _row(study: Study, flat: Mapping[str, np.ndarray], index: int) -> dict[str, Any]:
@@ -193,7 +203,13 @@ _EXPLAIN: tuple[Callable[[Study], str], ...] = (
     _pair("only experts are copied, once", "parallelism.redundant_experts", "model.experts"),
     _pair("these layers need sizes of heads", "model.linear_layers", "model.sparse_layers"),
     _tier,
-    _pair("made without such a part", "workload.serving", "workload.draft_tokens"),
+    _pair(
+        "the scenario was made without such a part; compose it with the leaf set",
+        "workload.serving",
+        "workload.draft_tokens",
+        "workload.chunk",
+        "parallelism.tp_rows",
+    ),
     _unpriced,
 )
 _CLASHES = dict(zip(REASONS, _EXPLAIN, strict=True))

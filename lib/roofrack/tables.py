@@ -67,6 +67,10 @@ of their own; and attention and FFN of the decode on different pools besides."""
 CACHE_TIERS = ("hbm", "host", "flash")
 """Where cached prompt tokens wait for their next use."""
 
+FEATURES = {"chunks": ("workload.chunk", 1e-9), "rows": ("parallelism.tp_rows", 1.5)}
+"""Parts of the cost model that are left out, not computed with no effect, where no point of a study
+has the leaf at or above the value; static."""
+
 PLACED = ("tp", "cp", "ep", "pp")
 """What a placement orders. `ep` is the part of dp that one group of experts spans; the rest of dp
 is outermost, nothing passes between its members."""

@@ -242,3 +242,15 @@ def test_a_plan_that_cannot_run_has_none() -> None:
     price = mixed["hardware.usd_per_chip_hour"]
     assert np.isnan(price[0]) and price[1] == pytest.approx(1)
     assert mixed.frame()["elasticity"].null_count() == len(mixed)
+
+
+def test_parts_of_a_deployment_have_leaves_of_their_own() -> None:
+    """Prompts on other machines: their prices add up to what a token costs."""
+    found = roofrack.elasticities(
+        "workload=chat", "workload.serving=disaggregated", "model=llama3_1_70b",
+        "hardware@prefill.hardware=b200", "parallelism@prefill.parallelism=tp8",
+    )  # fmt: skip
+    prices = [found[f"{part}hardware.usd_per_chip_hour"] for part in ("", "prefill.")]
+    assert all(price > 0 for price in prices) and sum(prices) == pytest.approx(1)
+    assert "prefill.hardware.fabric.scale_up.bytes_per_s" in found
+    assert "prefill.parallelism.tp" not in found

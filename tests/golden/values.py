@@ -4,11 +4,18 @@
 as the source gives, and half a unit of the last is the tolerance. `over` asks for the ratio of the
 column to its value under other overrides.
 
+Those that need several questions are tests of their own in test_golden.py: fast mode, the two
+closed forms of waiting caches, 2-D sharding, the latency-optimal number of chips. DeepEP's
+measured dispatches are in test_naive.py, cache bytes implied by a price knee also in
+tests/api/test_solve.py.
+
+Where a source is wrong its `source` says so. Of the errata of Erdil 2025 (arXiv:2506.04645)
+equation 27, without the square root of equation 42, is what the latency-optimal number of chips
+rests on; equation 37, without d_head, is the cache of a grouped-query model (`llama-70b-cache`).
+
 Not yet, with the parts of the tool they belong to: training FLOP, MFU, pipeline bubbles, memory and
 iteration times (DeepSeek-V3 pre-training; Narayanan 2021; ZeRO, Rajbhandari 2019; ZB, Qi 2023;
-DualPipe; Korthikanti 2022); measured dispatch times of DeepEP; the day of DeepSeek's service
-(open-infra-index); the latency-optimal number of chips of Erdil 2025; 2D weight-stationary sharding
-(Pope 2022); predictions of other tools.
+DualPipe; Korthikanti 2022); predictions of other tools.
 """
 
 from typing import NamedTuple
@@ -31,6 +38,7 @@ DEEPSEEK = "DeepSeek-V3 technical report, arXiv:2412.19437, and config.json"
 INSIGHTS = "Insights into DeepSeek-V3, arXiv:2505.09343 section 2.3"
 MEGATRON = "Narayanan et al. 2021, arXiv:2104.04473 equation 2 and table 1"
 DEEPEP = "deepseek-ai/DeepEP README, low-latency kernels"
+SERVICE = "deepseek-ai/open-infra-index 202502OpenSourceWeek day 6, DeepSeek-V3/R1 inference system"
 
 ONE = "parallelism=single calibration=ideal overlap=ideal"
 BOARD = "hardware=blackboard model=blackboard calibration=ideal overlap=ideal"
@@ -239,7 +247,9 @@ EXCHANGES = [
     Golden("dispatch-bytes", DEEPEP, EP8, "dispatch_bytes", "7569408"),
     Golden("combine-bytes", DEEPEP, EP8, "combine_bytes", "14680064"),
     Golden(
-        "all-reduce-v4p", f"{BOOK}, sharding, problem 2 as corrected: no (g - 1)/g", RING,
+        "all-reduce-v4p",
+        f"{BOOK}, sharding, problem 2.3: 4 BD/W, both ways, without (g - 1)/g. The book answers "
+        "190 us, which is wrong: the array is divided 16 ways over X and Y", RING,
         "t_scale_up_s / 2 * 4 / 3", "11.65e-6",
     ),
     Golden(
@@ -300,7 +310,8 @@ PASSES = [
         )
     ),
     Golden(
-        "int4-70b", f"{BOOK}, inference, as corrected",
+        "int4-70b",
+        f"{BOOK}, applied inference; its table says 45 GB, which is wrong: 70e9 halves of a byte",
         f"hardware=b200 {DENSE} {ONE} dtype=int4_weights model.params_total=70e9",
         "mem_weights_bytes", "35.0e9",
     ),
@@ -321,4 +332,41 @@ PASSES = [
     ),
 ]  # fmt: skip
 
-GOLDEN = [*RIDGES, *LECTURES, *COUNTS, *EXCHANGES, *PASSES]
+# ---- a service, as its operator described it
+
+# a node whose pass takes a second, with as many sequences as tokens were counted in one
+SPEED = (
+    f"hardware=h800 hardware.usd_per_chip_hour=2 {DENSE} calibration=ideal calibration.step_s=1 "
+    "parallelism=tp8 model.params_total=1 model.params_active=1 model.layers=1 model.d_model=8 "
+    "model.kv_bytes_per_token=1 context=0"
+)
+DECODING, PREFILLING = f"{SPEED} batch=14800", f"{SPEED} batch=73700"
+
+SERVICES = [
+    Golden(
+        "service-day", f"{SERVICE}: 226.75 nodes of 8 at USD 2",
+        "hardware=h800 hardware.usd_per_chip_hour=2 model=llama2_13b parallelism=single "
+        "parallelism.replicas=1814", "usd_per_hour * 24", "87072",
+    ),
+    # the speeds are those published, what they cost is computed
+    Golden(
+        "service-output", f"{SERVICE}: 14.8k output tokens/s a node, 16 USD/h; not a prediction",
+        DECODING, "usd_per_mtok", "0.3003",
+    ),
+    Golden(
+        "service-input", f"{SERVICE}: 73.7k input tokens/s a node, hits included; not a prediction",
+        PREFILLING, "usd_per_mtok", "0.0603",
+    ),
+    Golden(
+        "service-ratio", f"{SERVICE}: cost of an output token over that of an input token",
+        DECODING, "usd_per_mtok", "4.98", over=PREFILLING,
+    ),
+    # 2 N/C seconds of a chip against kv/M of one, fetching (0.02 s) taken off
+    Golden(
+        "recompute-hold", f"{LECTURE}, on a B200 in FP8 with 192 GB",
+        f"{KNEE} hardware=b200 hardware.hbm_bytes=1.92e11 dtype=fp8 model.kv_bytes_per_token=1667",
+        "break_even_hbm_s", "5119",
+    ),
+]  # fmt: skip
+
+GOLDEN = [*RIDGES, *LECTURES, *COUNTS, *EXCHANGES, *PASSES, *SERVICES]

@@ -1,29 +1,33 @@
 """Scenarios for the tests of the cost model: any machine with any model, leaves set by their path.
 
-Composing takes a tenth of a second, so each file of conf/ is composed once and the rest is bound.
+Composing takes a quarter of a second, so one composition is kept and the files of conf/ are put in
+by hand (test_grid compares a few with what is composed); the rest is bound.
 """
 
+from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
 from roofrack import config
 from roofrack.conversion import Study, to_study
 from roofrack.cost import estimate
+from roofrack.cost.fabric import Wires, trunks, wires
 from roofrack.cost.forward import Parts
-from roofrack.nouns import Scenario
-from roofrack.tables import DTYPES, MATH_UNITS
+from roofrack.nouns import Draft, Pool, Scenario
+from roofrack.plan import Plan
+from roofrack.tables import BASES, CACHE_TIERS, DTYPES, MATH_UNITS, PLACEMENTS, SERVING, TOPOLOGIES
 
-HARDWARE = (
-    "a100_80gb", "b200", "blackboard", "gb200_nvl72", "h100_sxm", "h800", "mi300x", "tpu_v4",
-    "tpu_v5e",
-)  # fmt: skip
-MODELS = (
-    "blackboard", "deepseek_v3", "gemma3_27b", "gpt3_175b", "llama2_13b", "llama3_1_70b",
-    "mixtral_8x7b", "palm_540b", "qwen3_235b_a22b",
-)  # fmt: skip
+CONF = Path(__file__).resolve().parents[2] / "conf"
+HARDWARE = tuple(sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))
+MODELS = tuple(sorted(path.stem for path in (CONF / "model").glob("*.yaml")))
 DTYPE = {name: float(index) for index, name in enumerate(DTYPES)}
+PLACEMENT = {name: float(index) for index, name in enumerate(PLACEMENTS)}
+TOPOLOGY = {name: float(index) for index, name in enumerate(TOPOLOGIES)}
+AGGREGATED, DISAGGREGATED, AFD = (float(index) for index in range(len(SERVING)))
 PARTS = tuple(f"t_{part}_s" for part in Parts._fields)
 MEMORY = ("mem_weights_bytes", "mem_kv_bytes", "mem_activation_bytes", "mem_optimizer_bytes")
 
@@ -44,6 +48,23 @@ def _composed(*overrides: str) -> dict[str, Any]:
 
 
 @cache
+def from_file(group: str, name: str) -> dict[str, Any]:
+    """Return a file of conf/, on top of those that its list of defaults names."""
+    tree = yaml.safe_load((CONF / group / f"{name}.yaml").read_text(encoding="utf-8"))
+    below: dict[str, Any] = {}
+    for other in tree.pop("defaults", []):
+        if other != "_self_":
+            below = merged(below, from_file(group, other))
+    return merged(below, tree)
+
+
+def merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    """Return a tree with another one laid on top of it."""
+    both = {k: merged(below[k], v) for k, v in above.items() if isinstance(below.get(k), dict)}
+    return below | above | both
+
+
+@cache
 def study(
     hardware: str = "h100_sxm",
     model: str = "llama3_1_70b",
@@ -53,8 +74,8 @@ def study(
 ) -> Study:
     """Return what these choices compose to, on one chip in bf16."""
     container = dict(_composed(f"calibration={calibration}"))
-    container["hardware"] = _composed(f"hardware={hardware}")["hardware"]
-    container["model"] = _composed(f"model={model}")["model"]
+    container["hardware"] = from_file("hardware", hardware)
+    container["model"] = from_file("model", model)
     container["workload"] = container["workload"] | {"phase": phase}
     container["choices"] = container["choices"] | {"hardware": hardware, "model": model}
     return to_study(container | {"overlap": overlap})
@@ -62,26 +83,13 @@ def study(
 
 def given(**leaves: Any) -> dict[str, Any]:
     """Return leaves by path: those of plan and workload have bare names, others __ for dots."""
-    plan = (
-        "tp",
-        "ep",
-        "pp",
-        "dp",
-        "cp",
-        "attention_dp",
-        "sequence_parallel",
-        "pp_batch",
-        "dedup",
-        "racks",
-    )
     paths: dict[str, Any] = {}
     for name, value in leaves.items():
-        if name in plan:
-            paths[f"parallelism.{name}"] = value
-        elif "__" in name:
+        if "__" in name:
             paths[name.replace("__", ".")] = value
         else:
-            paths[f"workload.{name}"] = value
+            section = "parallelism" if name in Plan.__dataclass_fields__ else "workload"
+            paths[f"{section}.{name}"] = value
     return paths
 
 
@@ -98,40 +106,102 @@ def result(at: Study, leaves: dict[str, Any] | None = None, **more: Any) -> dict
     return answer
 
 
+def pooled(scenario: Scenario, prefill: str, ffn: str, draft: str) -> Scenario:
+    """Return a scenario with all its parts, two machines and a small model: one tree for all."""
+    first, second = (study(name).bind({}).hardware for name in (prefill, ffn))
+    return replace(
+        scenario,
+        prefill=Pool(hardware=first, plan=scenario.plan),
+        ffn=Pool(hardware=second, plan=scenario.plan),
+        draft=Draft(model=study(model=draft).bind({}).model),
+    )
+
+
+TRIES = 16
+
+
+def random_leaves(draw: np.random.Generator, at: Study, phase: str) -> dict[str, Any]:
+    """Return TRIES random plans and workloads, each leaf an array; many of them cannot run."""
+
+    def some(*values: float) -> np.ndarray:
+        return draw.choice(np.array(values), TRIES)
+
+    units = [u for u in MATH_UNITS if at.leaves[f"hardware.flops_per_s.{u}"] > 0]
+    math = [name for name, dtype in DTYPES.items() if dtype.math in units]
+    prompt = np.ceil(10 ** draw.uniform(0, 4.5, TRIES))
+    output = np.ceil(10 ** draw.uniform(0, 3.6, TRIES))
+    cached = np.where(draw.random(TRIES) < 0.5, 0.0, np.floor(prompt / 3))
+    tp = some(1, 2, 4, 8, 16)
+    tiers = [t for t in ("host", "flash") if at.leaves[f"hardware.tiers.{t}.bytes"] > 0]
+    leaves = given(
+        tp=tp,
+        tp_rows=np.where(draw.random(TRIES) < 0.2, np.minimum(tp, 2), 1.0),
+        ep=some(0, 1, 2, 8, 32),
+        pp=some(1, 1, 2, 4),
+        dp=some(1, 2, 8, 64),
+        cp=some(1, 1, 2),
+        attention_dp=some(0, 1),
+        sequence_parallel=some(0, 1),
+        overlap_batches=some(1, 1, 2, 3),
+        placement=draw.integers(len(PLACEMENTS), size=TRIES) * 1.0,
+        redundant_experts=some(0, 0, 0, 8),
+        pp_batch=some(0, 1),
+        dedup=some(0, 1),
+        batch=np.ceil(10 ** draw.uniform(0, 4, TRIES)),
+        context=np.floor(10 ** draw.uniform(0, 6, TRIES)),
+        prompt=prompt,
+        cached=cached,
+        cache_tier=some(0, *(float(CACHE_TIERS.index(t)) for t in tiers)),
+        hold_s=some(0, 10, 3600),
+        output=output,
+        shared_prefix=some(0, 0, 50, 5000),
+        routing_skew=some(1, 1.5),
+        routing_spread=some(0, 0, 0.7),
+        cost__routing_noise=some(0, 1),
+        workload__dtype__math=draw.choice([DTYPE[m] for m in math], TRIES),
+        workload__dtype__weights=some(*(DTYPE[d] for d in ("bf16", "fp8", "int8", "nvfp4"))),
+        workload__dtype__kv=some(DTYPE["bf16"], DTYPE["fp8"]),
+        economics__basis=some(
+            *(float(i) for i in range(len(BASES)) if i == 0 or at.leaves["hardware.capex_usd"] > 0)
+        ),
+        economics__interest=some(0.0, 0.08),
+    )
+    if phase != "prefill":
+        leaves |= given(draft_tokens=some(0, 0, 1, 3), acceptance=some(0.0, 0.6, 1.0))
+    if phase == "decode":
+        leaves |= given(serving=some(AGGREGATED, AGGREGATED, AFD))
+    if phase == "serve":
+        leaves |= given(
+            serving=some(AGGREGATED, AGGREGATED, DISAGGREGATED, AFD),
+            chunk=np.where(draw.random(TRIES) < 0.5, 0.0, np.ceil(prompt * some(0.1, 0.5, 2.0))),
+            prefill_batch=some(1, 4),
+            prefill_instances=some(0, 0, 2),
+        )
+    return leaves
+
+
 def random_scenario(
     draw: np.random.Generator, phase: str, overlap: str = "smooth", calibration: str | None = None
 ) -> Scenario:
-    """Return a random plan and workload on a random machine and model that can run."""
+    """Return a random plan and workload on random machines and a random model that can run.
+
+    It has all parts, so that many of them stack; those that it does not use change nothing.
+    """
     while True:
-        at = study(
-            str(draw.choice(HARDWARE)),
-            str(draw.choice(MODELS)),
-            calibration or str(draw.choice(["ideal", "default"])),
-            phase,
-            overlap,
-        )
-        prompt = float(draw.integers(1, 20_000))
-        leaves = given(
-            tp=float(draw.choice([1, 2, 4, 8, 16])),
-            ep=float(draw.choice([0, 1, 2, 8, 32])),
-            pp=float(draw.choice([1, 1, 2, 4])),
-            dp=float(draw.choice([1, 2, 8, 64])),
-            cp=float(draw.choice([1, 1, 2])),
-            attention_dp=float(draw.integers(2)),
-            sequence_parallel=float(draw.integers(2)),
-            pp_batch=float(draw.integers(2)),
-            dedup=float(draw.integers(2)),
-            batch=float(np.ceil(10 ** draw.uniform(0, 4))),
-            context=float(np.floor(10 ** draw.uniform(0, 6))),
-            prompt=prompt,
-            cached=float(draw.choice([0.0, np.floor(prompt / 3)])),
-            output=float(draw.integers(1, 4_000)),
-            routing_skew=float(draw.choice([1.0, 1.5])),
-            dtype__math=DTYPE[str(draw.choice(["bf16", "fp8", "int8"]))],
-            dtype__weights=DTYPE[str(draw.choice(["bf16", "fp8", "int8", "nvfp4"]))],
-            dtype__kv=DTYPE[str(draw.choice(["bf16", "fp8"]))],
-        )
-        leaves = {p.replace("dtype.", "workload.dtype."): v for p, v in leaves.items()}
-        scenario = at.bind(leaves)
-        if columns(scenario)["why_invalid"] == 0:
-            return scenario
+        hardware, *pools = (str(name) for name in draw.choice(HARDWARE, 3))
+        model, small = (str(name) for name in draw.choice(MODELS, 2))
+        chosen = calibration or str(draw.choice(["ideal", "default"]))
+        at = study(hardware, model, chosen, phase, overlap)
+        leaves = random_leaves(draw, at, phase)
+        mask = columns(pooled(at.bind(leaves), *pools, small))["why_invalid"]
+        able = np.flatnonzero(np.broadcast_to(mask, TRIES) == 0)
+        if able.size:
+            index = draw.choice(able)
+            one = {path: float(values[index]) for path, values in leaves.items()}
+            return pooled(at.bind(one), *pools, small)
+
+
+def lay(scenario: Scenario, *dimensions: tuple[float, float]) -> Wires:
+    """Lay a group (members and stride along each dimension) over the machine of a scenario."""
+    levels = trunks(scenario.hardware, scenario.calibration)
+    return wires(levels, scenario.calibration.quantize, *dimensions)

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from model.cases import (
     EFFICIENCIES,
     FLOPS,
-    LATENCIES,
     LINKS,
     MEMORY,
     PARTS,
@@ -16,6 +15,7 @@ from model.cases import (
     random_scenario,
 )
 
+from roofrack.leaves import entries, put
 from roofrack.nouns import Scenario
 from roofrack.tables import OVERLAPS, PHASES
 
@@ -29,20 +29,25 @@ def scenario_of(seed: int, phase: str, overlap: str, calibration: str | None = N
     return random_scenario(np.random.default_rng(seed), phase, overlap, calibration)
 
 
-def changed(noun: Scenario, path: str, factor: float) -> Scenario:
-    """Return a scenario with the leaf at `path` multiplied."""
-    return _changed(noun, path.replace("parallelism", "plan").split("."), factor)
+def changed(scenario: Scenario, path: str, factor: float) -> Scenario:
+    """Return a scenario with a leaf multiplied, in each of its pools if they have it."""
+    names = {"prefill." + path, "ffn." + path, path}
+    levels = {p: ("scale_up", "scale_out", "2", "3") for p in ("hardware", "prefill.hardware")}
+    levels["ffn.hardware"] = levels["hardware"]
+    found = [e for e in entries(scenario, levels) if e.path in names]
+    assert found
+    return put(scenario, {e.path: e.value * factor for e in found}, levels)
 
 
-def _changed(noun, path, factor):
-    if not path:
-        return noun * factor
-    head, rest = path[0], path[1:]
-    if isinstance(noun, tuple):  # fabric levels, innermost first
-        place = ("scale_up", "scale_out").index(head)
-        return tuple(_changed(x, rest, factor) if i == place else x for i, x in enumerate(noun))
-    values = {**vars(noun), head: _changed(getattr(noun, head), rest, factor)}
-    return type(noun)(**values)
+def rescaled(scenario: Scenario, powers: dict[str, float], factor: float) -> Scenario:
+    """Return a scenario in other units: leaves of a unit times a power of the factor."""
+    changes = {
+        e.path: e.value * factor ** powers[e.leaf.unit]
+        for e in entries(scenario)
+        if e.leaf.unit in powers
+    }
+    assert changes
+    return put(scenario, changes)
 
 
 @forall(seeds, phases, overlaps)
@@ -82,30 +87,40 @@ def test_more_work_is_not_faster(seed: int, overlap: str, leaf: str, factor: int
     assert columns(changed(scenario, leaf, factor))["step_s"] >= columns(scenario)["step_s"] * BELOW
 
 
+SECOND = {"byte/s": -1.0, "FLOP/s": -1.0, "op/s": -1.0, "s": 1.0}
+
+
 @forall(seeds, phases, overlaps, st.floats(0.01, 100))
 @settings(max_examples=60)
 def test_time_has_one_unit(seed: int, phase: str, overlap: str, factor: float) -> None:
-    """All rates times c and all latencies over c: every time is over c, nothing else changes."""
-    scenario = scenario_of(seed, phase, overlap, "ideal")
-    other = scenario
-    for leaf in (*FLOPS, *LINKS, "hardware.hbm_bytes_per_s"):
-        other = changed(other, leaf, factor)
-    for leaf in LATENCIES:
-        other = changed(other, leaf, 1 / factor)
-    before, after = columns(scenario), columns(other)
-    for name in ("step_s", "step_lower_s", "step_upper_s", *PARTS):
-        assert after[name] * factor == pytest.approx(before[name], rel=1e-9)
-    for name in ("mfu", "mbu", "critical_batch", "mem_total_bytes", "context_knee_tokens"):
-        assert after[name] == pytest.approx(before[name], rel=1e-9)
+    """In another unit of time every time is another number, and nothing else changes."""
+    scenario = scenario_of(seed, phase, overlap)
+    before, after = columns(scenario), columns(rescaled(scenario, SECOND, factor))
+    times = [n for n in before if n.endswith("_s") and not n.startswith("tokens_per")]
+    for name in times:
+        if not name.startswith("break_even"):  # that divides prices
+            expected = pytest.approx(before[name] * factor, rel=1e-9, abs=0, nan_ok=True)
+            assert after[name] == expected, name
+    for name in ("mfu", "mbu", "critical_batch", "mem_total_bytes", "prefill_instances"):
+        assert after[name] == pytest.approx(before[name], rel=1e-9), name
+    assert after["tokens_per_s"] * factor == pytest.approx(before["tokens_per_s"], rel=1e-9)
+
+
+MONEY = {"USD/h": 1.0, "USD": 1.0, "USD/kWh": 1.0}
 
 
 @forall(seeds, phases, st.floats(0.1, 10))
-@settings(max_examples=40)
-def test_cost_is_price_times_time(seed: int, phase: str, factor: float) -> None:
+@settings(max_examples=60)
+def test_money_has_one_unit(seed: int, phase: str, factor: float) -> None:
     scenario = scenario_of(seed, phase, "smooth")
-    before = columns(scenario)
-    after = columns(changed(scenario, "hardware.usd_per_chip_hour", factor))
-    for name in ("usd_per_hour", "usd_per_mtok", "usd_per_mtok_input", "usd_per_mtok_output"):
-        assert after[name] == pytest.approx(before[name] * factor, rel=1e-9, nan_ok=True)
-    per_token = before["usd_per_hour"] / 3600 / before["tokens_per_s"]
-    assert before["usd_per_mtok"] == pytest.approx(per_token * 1e6, rel=1e-9)
+    before, after = columns(scenario), columns(rescaled(scenario, MONEY, factor))
+    for name, value in before.items():
+        power = 1.0 if name.startswith("usd") else 0.0
+        if name != "bound":
+            expected = pytest.approx(value * factor**power, rel=1e-9, nan_ok=True)
+            assert after[name] == expected, name
+    utilisation = scenario.economics.utilization
+    per_token = before["usd_per_hour"] / 3600 / utilisation / before["tokens_per_s"]
+    fed = before["prefill_instances"] == 0 or scenario.workload.prefill_instances == 0
+    if fed:  # a decode pool short of prompts earns less than it could
+        assert before["usd_per_mtok"] == pytest.approx(per_token * 1e6, rel=1e-9)

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from model.cases import result, study
+from model.cases import lay, result, study
 
 from roofrack import config
-from roofrack.cost.collectives import route, wires
+from roofrack.cost.routing import route
 from roofrack.errors import InputError
 from roofrack.point import point
 
@@ -82,10 +82,10 @@ def test_a_level_split_in_two_changes_nothing(dedup: str) -> None:
 
 
 def test_every_outer_level_carries_all_that_leaves_the_one_below() -> None:
-    scenario = study("b200", "deepseek_v3").grid()
-    laid = wires(scenario.hardware, scenario.calibration, 64.0, 1.0)
-    inside, outside = route(laid, 8.0, 1.0, 0.0, 0.0).copies
-    assert (inside, outside) == (pytest.approx(8 * 7 / 64), pytest.approx(8 * 56 / 64))
+    laid = lay(study("b200", "deepseek_v3").grid(), (64.0, 1.0))
+    inside, *outside = route(laid, 8.0, 1.0, 0.0, 0.0).copies
+    assert inside == pytest.approx(8 * 7 / 64)
+    assert outside == pytest.approx([8 * 56 / 64, 0.0, 0.0])
 
 
 @pytest.mark.parametrize("overlap", ["none", "ideal", "matmul", "smooth"])

@@ -7,10 +7,11 @@ import pytest
 from hypothesis import given as forall
 from hypothesis import settings
 from hypothesis import strategies as st
-from model.cases import given, result, study
+from model.cases import given, lay, result, study
 
-from roofrack.cost import collectives, pipeline
+from roofrack.cost import collectives, pipeline, routing
 from roofrack.cost.attention import attended
+from roofrack.cost.fabric import Wires, group, roads
 from roofrack.cost.layout import layout
 from roofrack.cost.moe import distinct_experts
 from roofrack.cost.shares import Pass, share
@@ -18,10 +19,9 @@ from roofrack.cost.shares import Pass, share
 BOARD = study("blackboard", "blackboard", "ideal")
 
 
-def wires(group: int, rack: int, **leaves: float) -> list[collectives.Wire]:
+def wires(members: int, rack: int, **leaves: float) -> Wires:
     paths = {"hardware.fabric.scale_up.chips": float(rack)} | given(**leaves)
-    scenario = BOARD.bind(paths)
-    return collectives.wires(scenario.hardware, scenario.calibration, float(group), 1.0)
+    return lay(BOARD.bind(paths), (float(members), 1.0))
 
 
 @pytest.mark.parametrize(("rack", "racks"), [(4, 1), (4, 2), (2, 4), (8, 3)])
@@ -38,15 +38,18 @@ def test_exchange_by_listing_every_copy(rack: int, racks: int, k: int) -> None:
         kind = "home" if source == target else "up" if source // rack == target // rack else "out"
         sent[kind] += k
     per_token = {kind: copies / chips / chips for kind, copies in sent.items()}
-    routing = collectives.route(wires(chips, rack), float(k), 1.0, 0.0, 0.0)
-    assert routing.copies == pytest.approx([per_token["up"], per_token["out"]])
+    way = routing.route(wires(chips, rack), float(k), 1.0, 0.0, 0.0)
+    assert way.copies == pytest.approx([per_token["up"], per_token["out"], 0.0, 0.0])
     assert sum(per_token.values()) == pytest.approx(k)
 
     token_bytes, tokens = 7168.0, 16.0
-    seconds = collectives.all_to_all(wires(chips, rack), routing, token_bytes, tokens)
+    sent_there = routing.all_to_all(wires(chips, rack), way, token_bytes, tokens)
     speeds = (3.2e12, 4.0e11)
     walked = [per_token[kind] * tokens * token_bytes for kind in ("up", "out")]
-    assert seconds == pytest.approx([b / w for b, w in zip(walked, speeds, strict=True)])
+    expected = [b / w for b, w in zip(walked, speeds, strict=True)]
+    assert sent_there.transfer.seconds == pytest.approx([*expected, 0.0, 0.0])
+    assert sent_there.transfer.sent_bytes == pytest.approx([*walked, 0.0, 0.0])
+    assert sent_there.longest == pytest.approx(max(expected))
 
 
 @pytest.mark.parametrize(("racks", "limit", "k"), [(8, 0, 8), (8, 4, 8), (2, 0, 8), (3, 0, 1)])
@@ -66,11 +69,11 @@ def test_deduplicated_copies_by_drawing_experts(racks: int, limit: int, k: int) 
     # an expert on the chip that a rack's copy lands on needs no forwarding
     forwarded = np.count_nonzero(draw.integers(rack, size=(tokens, k)), axis=1)
 
-    routing = collectives.route(wires(rack * racks, rack), float(k), 1.0, float(limit), 1.0)
+    way = routing.route(wires(rack * racks, rack), float(k), 1.0, float(limit), 1.0)
     noise = 5 / np.sqrt(tokens)  # standard deviations of the means, in units of about 1
-    assert routing.domains == pytest.approx(touched.mean(), abs=noise)
-    assert sum(routing.copies[1:]) == pytest.approx(leaving.mean(), abs=noise)
-    assert routing.copies[0] == pytest.approx(forwarded.mean(), abs=2 * noise)
+    assert way.domains == pytest.approx(touched.mean(), abs=noise)
+    assert sum(way.copies[1:]) == pytest.approx(leaving.mean(), abs=noise)
+    assert way.copies[0] == pytest.approx(forwarded.mean(), abs=2 * noise)
 
 
 @pytest.mark.parametrize(
@@ -103,34 +106,26 @@ def test_attended_by_summing_positions(cached: int, new: int, window: int) -> No
     assert 0 <= exact - attended(float(cached), float(new), float(window)) <= 0.5 + 1e-9
 
 
-@pytest.mark.parametrize("group", [2, 3, 4, 8, 16])
-def test_all_reduce_by_walking_a_ring(group: int) -> None:
+@pytest.mark.parametrize("members", [2, 3, 4, 8, 16])
+def test_all_reduce_by_walking_a_ring(members: int) -> None:
     """Reduce-scatter and all-gather: in each step every chip sends V/g to its neighbour."""
     size, speed, latency = 3.0e8, 3.2e12, 2.0e-6
-    holds = [[{(chip, chunk)} for chunk in range(group)] for chip in range(group)]
+    holds = [[{(chip, chunk)} for chunk in range(members)] for chip in range(members)]
     walked = 0.0
-    for step in range(2 * (group - 1)):
+    for step in range(2 * (members - 1)):
         before = [[set(part) for part in chip] for chip in holds]
-        for chip in range(group):
-            chunk = (chip - step) % group
-            holds[(chip + 1) % group][chunk] |= before[chip][chunk]
-        walked += size / group / speed + latency
-    everything = [{(chip, chunk) for chip in range(group)} for chunk in range(group)]
+        for chip in range(members):
+            chunk = (chip - step) % members
+            holds[(chip + 1) % members][chunk] |= before[chip][chunk]
+        walked += size / members / speed + latency
+    everything = [{(chip, chunk) for chip in range(members)} for chunk in range(members)]
     assert all(chip == everything for chip in holds)  # the walk is an all-reduce
 
-    laid = wires(group, 64, hardware__fabric__scale_up__latency_s=latency)
+    laid = wires(members, 64, hardware__fabric__scale_up__latency_s=latency)
     fewer = (
-        2 * (group - 1 - min(np.log2(group), group - 1)) * latency
+        2 * (members - 1 - min(np.log2(members), members - 1)) * latency
     )  # halving-doubling takes log2 g steps
-    assert sum(collectives.all_reduce(laid, size)) == pytest.approx(walked - fewer)
-
-
-def test_hierarchical_all_reduce_by_levels() -> None:
-    """Eight chips in two racks: what leaves a rack is a quarter of the vector per chip."""
-    size = 1.0e9
-    inside, across = collectives.all_reduce(wires(8, 4), size)
-    assert inside == pytest.approx(2 * size * 3 / 4 / 3.2e12)
-    assert across == pytest.approx(2 * (size / 4) * 1 / 2 / 4.0e11)
+    assert sum(collectives.all_reduce(group(laid), size).seconds) == pytest.approx(walked - fewer)
 
 
 @pytest.mark.parametrize("decode", [True, False])
@@ -157,13 +152,16 @@ def test_hops_by_walking_the_stages(stages: int, stage: int, rack: int, decode: 
     }
     scenario = BOARD.bind(leaves | given(tp=float(stage), pp=float(stages), batch=64.0))
     plan = layout(scenario)
-    mine = share(scenario, plan, Pass(decode, 64.0, 1.0, 0.0))
+    mine = share(scenario, plan, Pass(decode, 64.0, 1.0, 0.0, 1.0))
     hop = 64 / stage * 7168 * 2
     racks = [index // max(1, rack // stage) for index in range(stages)]
     way = list(zip(racks, racks[1:] + racks[:1], strict=True))
     way = way[: stages if decode and stages > 1 else stages - 1]
     walked = sum(hop / (3.2e12 if here == there else 4.0e11) for here, there in way)
-    assert pipeline.hops(scenario, plan, mine, decode) == pytest.approx(walked)
+    laid = roads(scenario.hardware, scenario.calibration, plan).pipeline
+    moved = pipeline.hops(scenario, plan, laid, mine, float(decode))
+    assert sum(moved.seconds) == pytest.approx(walked)
+    assert sum(moved.sent_bytes) == pytest.approx(hop * len(way) / stages)
 
 
 @pytest.mark.parametrize(

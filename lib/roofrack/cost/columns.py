@@ -21,7 +21,7 @@ from roofrack.cost.serving import (
     serve_spell,
     tier,
 )
-from roofrack.cost.shares import Share, peak_of, share
+from roofrack.cost.shares import Share
 from roofrack.cost.site import Site, site
 from roofrack.nouns import Scenario
 from roofrack.units import HOUR, MILLION
@@ -40,8 +40,8 @@ def estimate(s: Scenario) -> dict[str, Number]:
     ](at)
     main = at.main
     p = prefill_pass(main, 0.0) if s.workload.phase == "prefill" else decode_pass(main)
-    mine = share(s, main.plan, p)
-    exchange = moe.exchange(s, main.plan, main.roads.experts, mine)
+    mine = main.share(p)
+    exchange = moe.exchange(main, mine)
     held = s.workload.prompt if s.workload.phase == "prefill" else p.cached
     chips = chips_of(at, spell)
     return (
@@ -80,19 +80,18 @@ def invalid(at: Places, spell: Spell) -> Number:
     tier_missing = (w.cached > 0) & (tier(s).bytes <= 0)
     parts_missing = (w.draft_tokens > 0) & (s.draft is None) & (w.phase != "prefill")
     parts_missing = parts_missing | ((w.serving > 1) & (s.ffn is None) & (w.phase != "prefill"))
+    if "chunks" not in s.features:
+        parts_missing = parts_missing | ((w.chunk > 0) & (w.phase == "serve"))
+    if "rows" not in s.features:
+        parts_missing = parts_missing | (s.plan.tp_rows > 1)
     parts_missing = parts_missing | ((w.serving > 0) & (s.prefill is None) & (w.phase == "serve"))
     mask = why_invalid(
-        s, at.main.plan, peak(at.main), spell.chunks_missing > 0, tier_missing, parts_missing
+        s, at.main.plan, at.main.formats.peak, spell.chunks_missing > 0, tier_missing, parts_missing
     )
     for other in (at.prefill, at.ffn):
         if other is not None and other is not at.main:
-            mask = mask | why_invalid(other.s, other.plan, peak(other))
+            mask = mask | why_invalid(other.s, other.plan, other.formats.peak)
     return mask
-
-
-def peak(at: Site) -> Number:
-    """Return the dense peak FLOP/s of one chip's units for `dtype.math`."""
-    return peak_of(at.s.hardware.flops_per_s, at.s.workload.dtype.math)
 
 
 def racks(at: Site) -> Number:
@@ -135,9 +134,9 @@ def times(spell: Spell) -> dict[str, Number]:
 def rates(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
     """Return the columns of throughput and utilisation, over all pools."""
     per_s = spell.tokens / spell.step
-    peaks = chips.main * peak(at.main) + chips.prefill * peak(at.prefill)
+    peaks = chips.main * at.main.formats.peak + chips.prefill * at.prefill.formats.peak
     if at.ffn is not None:
-        peaks = peaks + chips.ffn * peak(at.ffn)
+        peaks = peaks + chips.ffn * at.ffn.formats.peak
     # one pass keeps a stage busy; pp of them are in flight
     flops_used = divide(spell.flops, peaks * spell.step)
     near, far = spell.read_s
@@ -231,7 +230,7 @@ def waiting(at: Site) -> dict[str, Number]:
     s, hw = at.s, at.s.hardware
     kv = kv_bytes_per_token(at)
     gemm = s.calibration.kernel.gemm
-    flop_s = divide(2.0 * at.counts.active, peak(at) * gemm.compute_efficiency)
+    flop_s = divide(2.0 * at.counts.active, at.formats.peak * gemm.compute_efficiency)
     again = money.usd_per_s(s, 1.0) * flop_s
     return {
         "context_knee_tokens": money.context_knee(at.counts.active, _ridge(at, gemm), kv),
@@ -277,7 +276,7 @@ def kv_bytes_per_token(at: Site) -> Number:
 def _ridge(at: Site, kernel: Kernel) -> Number:
     """Return FLOP per byte where arithmetic and memory traffic of a kernel class take as long."""
     reached = at.s.hardware.hbm_bytes_per_s * kernel.hbm_efficiency
-    return divide(peak(at) * kernel.compute_efficiency, reached)
+    return divide(at.formats.peak * kernel.compute_efficiency, reached)
 
 
 def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number]:
@@ -314,7 +313,7 @@ def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number
         "copies_leaving": exchange.happens * sum(exchange.routing.copies[1:2], start=0.0),
         "dispatch_bytes": exchange.dispatch_bytes,
         "combine_bytes": exchange.combine_bytes,
-        "expert_skew": choose(m.experts > 0, moe.skew(s, plan, mine), NONE),
+        "expert_skew": choose(m.experts > 0, moe.skew(at, mine), NONE),
         "bubble_fraction": 0.0,
         "step_s_rel_std": choose(cal.step_rel_std > 0, cal.step_rel_std, NONE),
     }

@@ -12,6 +12,7 @@ from roofrack.cost.collectives import (
     repeated,
     together,
 )
+from roofrack.cost.fabric import Group
 from roofrack.cost.shares import Pass, Share
 from roofrack.cost.site import Site
 
@@ -35,8 +36,10 @@ def tensor_parallel(
     """
     s, m, plan = at.s, at.s.model, at.plan
     row = m.d_model * mine.b_activations
-    whole = all_reduce(at.roads.attention, mine.attention_tokens * row)
-    split = repeated(all_gather(at.roads.attention, mine.attention_tokens * row), 2.0)
+    # attention is divided over all tp chips or over none of them
+    among = choose(plan.attention_tp > 1.0, 1.0, 0.0)
+    whole = repeated(all_reduce(at.roads.tensor, mine.attention_tokens * row), among)
+    split = repeated(all_gather(at.roads.tensor, mine.attention_tokens * row), 2.0 * among)
     whole_ffn = all_reduce(far.roads.tensor, theirs.tokens * row)
     split_ffn = repeated(all_gather(far.roads.tensor, theirs.tokens * row), 2.0)
     sequence = s.plan.sequence_parallel
@@ -46,7 +49,10 @@ def tensor_parallel(
     adding = choose(m.shared_experts > 0, exchanging, 0.0)
     plain = m.layers * plan.imbalance - exchanging
     one = either(divided > 0, split_ffn, whole_ffn)
-    dense = either(far.plan.tp_rows > 1.0, two_dimensional(far, theirs), one)
+    dense = one
+    if far.roads.columns is not None and far.roads.rows is not None:
+        flat = two_dimensional(far, theirs, far.roads.columns, far.roads.rows)
+        dense = either(far.plan.tp_rows > 1.0, flat, one)
     summed = m.moe_layers * (1.0 - exchanged) * plan.imbalance
     return TensorParallel(
         attention=together(
@@ -60,7 +66,7 @@ def tensor_parallel(
     )
 
 
-def two_dimensional(at: Site, mine: Share) -> Transfer:
+def two_dimensional(at: Site, mine: Share, columns: Group, rows: Group) -> Transfer:
     """Return the collectives of one 2-D weight-stationary FFN (Pope et al. 2022, section 3.2.2).
 
     Weights are divided tp_rows ways along d_model and tp / tp_rows ways along d_ff. The input is
@@ -71,8 +77,8 @@ def two_dimensional(at: Site, mine: Share) -> Transfer:
     outer = mine.tokens * m.d_model * mine.b_activations / plan.tp_rows
     hidden = mine.tokens * m.d_ff * mine.b_activations * plan.tp_rows / plan.tp
     return together(
-        repeated(all_gather(at.roads.columns, outer), 2.0),
-        repeated(all_gather(at.roads.rows, hidden), m.ffn_matrices),
+        repeated(all_gather(columns, outer), 2.0),
+        repeated(all_gather(rows, hidden), m.ffn_matrices),
     )
 
 

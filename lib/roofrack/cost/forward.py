@@ -10,9 +10,9 @@ from roofrack.arithmetic import Number, choose
 from roofrack.cost import attention, ffn, moe, pipeline
 from roofrack.cost.collectives import Transfer, repeated, together
 from roofrack.cost.exchanges import context_parallel, tensor_parallel
-from roofrack.cost.fabric import link
+from roofrack.cost.fabric import path
 from roofrack.cost.roofline import BlockTime, Work, block_time
-from roofrack.cost.shares import Pass, Share, share
+from roofrack.cost.shares import Pass, Share
 from roofrack.cost.shares import together as of_all
 from roofrack.cost.site import Site
 
@@ -93,11 +93,11 @@ def forward(
     s, plan = at.s, at.plan
     batches = s.plan.overlap_batches
     passes = tuple(part_of(p, batches) for p in passes)
-    shares = [share(s, plan, p) for p in passes]
+    shares = [at.share(p) for p in passes]
     mine = of_all(shares)
     theirs = mine
     if far is not None:
-        theirs = of_all([share(far.s, far.plan, p) for p in passes])
+        theirs = of_all([far.share(p) for p in passes])
     works = _works(at, far or at, mine, theirs, passes, shares)
     timed = {
         name: [block_time(w, (far or at if name in FFN_BLOCKS else at).s.hardware) for w in block]
@@ -156,7 +156,7 @@ def _works(
         ],
         "dense_ffn": [ffn.dense(*beyond, theirs)],
         "router": [ffn.router(*near, mine)],
-        "routed_experts": [moe.routed(*beyond, theirs)],
+        "routed_experts": [moe.routed(*beyond, theirs, moe.skew(far, theirs))],
         "shared_experts": [ffn.shared(*beyond, theirs)],
         "head": [ffn.head(*near, mine)],
         "residual": [ffn.residual(*near, mine)],
@@ -181,7 +181,7 @@ def _moved(
     shares: list[Share], apart: Number,
 ) -> _Moved:  # fmt: skip
     s, plan = at.s, at.plan
-    exchange = moe.exchange(s, plan, at.roads.experts, mine)
+    exchange = moe.exchange(at, mine)
     here = 1.0 - apart
     tp = tensor_parallel(at, far, mine, theirs, exchange.happens * here)
     cp = together(*(context_parallel(at, one, p) for one, p in zip(shares, passes, strict=True)))
@@ -191,8 +191,8 @@ def _moved(
     none = moe.Crossing(0.0, 0.0, 0.0)
     inside: Number = 0.0
     if far is not at:
-        way = link(s.hardware, s.calibration, plan.chips + far.plan.chips)
-        crossing = moe.crossing(s, plan, far.plan, way, mine, theirs)
+        way = path(s.hardware, s.calibration, plan.chips + far.plan.chips)
+        crossing = moe.crossing(s, plan, far.plan, way, mine, theirs, moe.skew(far, theirs))
         none = moe.Crossing(*(apart * value for value in crossing))
         inside = choose(way.depth == 0, 1.0, 0.0)
         sent = [

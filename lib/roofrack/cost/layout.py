@@ -75,6 +75,7 @@ def layout(s: Scenario) -> Layout:
     # the chips of a stage that ep leaves shard each expert, at most tp ways; beyond that, copies
     expert_tp = most(1.0, least(tp, stage / ep))
     expert_span = ep * expert_tp
+    ranks = most(expert_span / (tp * cp), 1.0)  # of dp, that one group of experts spans
     grow = plan.pp_batch == 0
     batch = s.workload.batch
     stage_layers = round_up(model.layers / pp, s.calibration.quantize)
@@ -97,7 +98,7 @@ def layout(s: Scenario) -> Layout:
         imbalance=stage_layers * pp / model.layers,
         tp_rows=plan.tp_rows,
         slots=model.experts + plan.redundant_experts,
-        strides=_strides(plan.placement, tp, cp, most(expert_span / (tp * cp), 1.0), pp),
+        strides=_strides(plan.placement, tp, cp, choose(model.experts > 0, ranks, 1.0), pp),
     )
 
 
@@ -157,6 +158,14 @@ def _indivisible(a: Number, b: Number) -> Number:
     return ~whole(divide(a, b))
 
 
+def _ragged(plan: Layout) -> Number:
+    """Return whether a group of experts takes other than whole tp groups, cp groups and ranks."""
+    in_tp = least(plan.tp, plan.expert_span)
+    in_cp = least(plan.cp, plan.expert_span / in_tp)
+    ranks = plan.expert_span / in_tp / in_cp
+    return _indivisible(plan.tp, in_tp) | _indivisible(plan.cp, in_cp) | ~whole(ranks)
+
+
 def why_invalid(
     s: Scenario,
     plan: Layout,
@@ -196,7 +205,7 @@ def why_invalid(
         m.experts_per_token > m.experts,
         (s.workload.cached > 0) & (s.workload.cached >= s.workload.prompt),
         plan.chips > s.hardware.fabric[-1].chips,
-        moe & (~whole(plan.expert_copies) | ~whole(plan.expert_tp)),
+        moe & (~whole(plan.expert_copies) | ~whole(plan.expert_tp) | _ragged(plan)),
         (m.moe_layers > m.layers)
         | (m.window_layers + m.linear_layers + m.sparse_layers > m.layers)
         | (m.shared_kv_layers > m.layers - m.linear_layers),

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from roofrack.arithmetic import Number, choose, divide, least, most
 from roofrack.cost import attention
 from roofrack.cost.layout import Layout
-from roofrack.cost.shares import Pass, Share, share
+from roofrack.cost.shares import Pass, Share
 from roofrack.cost.site import Site, drafter
 from roofrack.nouns import Scenario
 
@@ -27,7 +27,7 @@ def memory(at: Site, passes: tuple[Pass, ...], tokens: Number, without_ffn: Numb
     of all needs. `without_ffn` is 1 where the FFNs are on other chips.
     """
     s, plan = at.s, at.plan
-    mine = share(s, plan, passes[0])
+    mine = at.share(passes[0])
     held = attention_params(at) + end_params(at) + (1.0 - without_ffn) * ffn_params(at)
     kv = cache_bytes(at, mine, tokens)
     if s.draft is not None:
@@ -39,13 +39,13 @@ def memory(at: Site, passes: tuple[Pass, ...], tokens: Number, without_ffn: Numb
     weights = held * mine.b_weights
     activation: Number = 0.0
     for p in passes:
-        activation = most(activation, activation_bytes(s, plan, share(s, plan, p), p))
+        activation = most(activation, activation_bytes(s, plan, at.share(p), p))
     return _filled(at, weights, kv, activation)
 
 
 def ffn_memory(far: Site, p: Pass) -> Memory:
     """Return the memory of the fullest chip of a pool that has only FFNs."""
-    mine = share(far.s, far.plan, p)
+    mine = far.share(p)
     weights = ffn_params(far) * mine.b_weights
     return _filled(far, weights, 0.0, activation_bytes(far.s, far.plan, mine, p))
 

@@ -7,11 +7,12 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p, most, padded, round_up
 from roofrack.cost.collectives import Transfer, repeated, together
-from roofrack.cost.fabric import Link, Wires
+from roofrack.cost.fabric import Path
 from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import Work
 from roofrack.cost.routing import Routing, all_to_all, expected_skew, route
 from roofrack.cost.shares import Share
+from roofrack.cost.site import Site
 from roofrack.model import Counts
 from roofrack.nouns import Scenario
 
@@ -27,7 +28,7 @@ def distinct_experts(experts: Number, per_token: Number, tokens: Number) -> Numb
     return choose(every, experts * 1.0, -experts * expm1(tokens * log_miss))
 
 
-def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
+def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share, uneven: Number) -> Work:
     """Return the routed experts of all MoE layers on one chip.
 
     A rank holds 1/ep of the experts (of their slots, where busy ones have a second copy) and reads
@@ -38,7 +39,6 @@ def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
     kernel = s.calibration.kernel.moe
     layers = m.moe_layers * plan.imbalance
     tokens = mine.group_tokens
-    uneven = skew(s, plan, mine)
     touched = distinct_experts(plan.slots, m.experts_per_token, tokens)
     # the busiest rank reads whole experts, each with at least one row
     local = least(round_up(touched / plan.ep, quantize), plan.slots / plan.ep)
@@ -62,19 +62,14 @@ def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
     )
 
 
-def skew(s: Scenario, plan: Layout, mine: Share) -> Number:
+def skew(at: Site, mine: Share) -> Number:
     """Return the load of the busiest expert rank over the mean: as given, times as expected."""
-    m, w = s.model, s.workload
+    m = at.s.model
     expected = expected_skew(
-        m.experts,
-        s.plan.redundant_experts,
-        m.experts_per_token,
-        plan.ep,
-        mine.group_tokens,
-        w.routing_spread,
-        s.cost.routing_noise,
-    )
-    return w.routing_skew * expected
+        at.uneven, m.experts, m.experts_per_token, at.plan.ep, mine.group_tokens,
+        at.s.cost.routing_noise,
+    )  # fmt: skip
+    return at.s.workload.routing_skew * expected
 
 
 class Exchange(NamedTuple):
@@ -92,19 +87,19 @@ class Exchange(NamedTuple):
     combine_bytes: Number
 
 
-def exchange(s: Scenario, plan: Layout, laid: Wires, mine: Share) -> Exchange:
-    """Return the experts' all-to-all over the group `laid` that holds all experts once.
+def exchange(at: Site, mine: Share) -> Exchange:
+    """Return the experts' all-to-all over the group that holds all experts once.
 
     Inside one tensor-parallel group of the attention every chip already holds the tokens: experts
     then add up in the all-reduce that a dense FFN would need, and nothing is dispatched.
     """
-    m = s.model
+    s, m, plan, laid = at.s, at.s.model, at.plan, at.roads.experts
     # one copy per rank at most; an expert sharded over chips needs the token on each of them
     copies = least(m.experts_per_token, plan.ep)
     routing = route(laid, copies, plan.expert_tp, m.node_limit, s.plan.dedup)
     across = (plan.expert_span > plan.attention_tp) & (m.experts_per_token > 0)
     happens = choose(across, 1.0, 0.0)
-    tokens = mine.own_tokens * skew(s, plan, mine)
+    tokens = mine.own_tokens * skew(at, mine)
     out = all_to_all(laid, routing, m.d_model * mine.b_dispatch, tokens)
     back = all_to_all(laid, routing, m.d_model * mine.b_combine, tokens)
     times = happens * m.moe_layers * plan.imbalance
@@ -128,7 +123,7 @@ class Crossing(NamedTuple):
 
 
 def crossing(
-    s: Scenario, plan: Layout, ffn: Layout, way: Link, mine: Share, far: Share
+    s: Scenario, plan: Layout, ffn: Layout, way: Path, mine: Share, far: Share, uneven: Number
 ) -> Crossing:
     """Return the traffic between pools of attention and of FFN chips (MegaScale-Infer, Step-3).
 
@@ -139,7 +134,6 @@ def crossing(
     m = s.model
     copies = least(m.experts_per_token, ffn.ep) * ffn.expert_tp
     dense, routed_layers = (m.layers - m.moe_layers) * plan.imbalance, m.moe_layers * plan.imbalance
-    uneven = skew(s, ffn, far)
     own, arriving = mine.own_tokens, far.group_tokens / ffn.expert_span
 
     def elements(layer_bytes: Number) -> Number:

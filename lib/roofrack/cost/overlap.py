@@ -8,12 +8,12 @@ turns on two resources.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, most
+from roofrack.arithmetic import Number, choose, least, most
 from roofrack.cost import attention
 from roofrack.cost.exchanges import context_parallel
 from roofrack.cost.forward import Forward, Parts, Side, part_of, total
 from roofrack.cost.roofline import block_time
-from roofrack.cost.shares import Pass, share
+from roofrack.cost.shares import Pass
 from roofrack.cost.site import Site
 
 
@@ -71,8 +71,7 @@ def _hidden(at: Site, side: Side) -> Number:
     """Return the seconds of communication that hide behind blocks of the same batch."""
     if at.s.overlap == "matmul":
         return 0.0
-    # communication where they tie, so that its derivative is the one-sided one
-    return at.s.calibration.comm_overlap * choose(side.busy < side.comm, side.busy, side.comm)
+    return at.s.calibration.comm_overlap * least(side.busy, side.comm)
 
 
 def _alone(at: Site, side: Side) -> Number:
@@ -117,7 +116,7 @@ def cached_more_s(at: Site, passes: tuple[Pass, ...], f: Forward, tokens: Number
     s, m = at.s, f.batches
     p = part_of(passes[-1], m)
     later = p._replace(cached=p.cached + tokens)
-    mine = share(s, at.plan, p)
+    mine = at.share(p)
     before, after = (
         [block_time(w, s.hardware) for w in attention.cores(s, at.counts, at.plan, mine, each)]
         for each in (p, later)

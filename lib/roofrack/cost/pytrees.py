@@ -16,7 +16,7 @@ from roofrack.nouns import Cost, Draft, Pool, Scenario
 from roofrack.plan import Plan
 from roofrack.workload import Dtypes, Workload
 
-STATIC = {Workload: ("phase",), Scenario: ("overlap",)}
+STATIC = {Workload: ("phase",), Scenario: ("overlap", "features")}
 """Fields that select the compiled function instead of being traced."""
 
 for _noun in (

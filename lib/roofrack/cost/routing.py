@@ -14,8 +14,8 @@ from roofrack.arithmetic import (
     normal_share,
     root,
 )
-from roofrack.cost.collectives import Transfer, active, steps
-from roofrack.cost.fabric import Wires, axes_used, side
+from roofrack.cost.collectives import Transfer
+from roofrack.cost.fabric import Wires
 
 
 class Routing(NamedTuple):
@@ -68,45 +68,59 @@ def all_to_all(laid: Wires, routing: Routing, token_bytes: Number, tokens: Numbe
     """Return the transfer of sending each of a chip's `tokens` to its experts' chips.
 
     Levels run at once: the exchange takes the longest of them. On a torus every copy travels
-    side/4 hops per axis on average (both ways around), so links carry that many times more.
+    several hops, so links carry that many times more.
     """
     seconds: list[Number] = []
     sent: list[Number] = []
     longest: Number = 0.0
     for wire, copies in zip(laid, routing.copies, strict=True):
-        # side/4 is the mean with home, which `copies` leave out
-        axes = axes_used(wire.members, wire.torus_axes)
-        hops = axes * side(wire) / 4.0 * divide(wire.members, wire.members - 1.0, 1.0)
-        load = choose(wire.torus_axes > 0, most(1.0, hops), 1.0)
-        size = tokens * copies * token_bytes
-        taken = choose(wire.torus_axes > 0, steps(wire), 1.0) * wire.latency_s + wire.launch_s
-        time = active(wire, size * load / wire.bytes_per_s + taken)
+        size = choose(wire.active, tokens * copies * token_bytes, 0.0)
+        fixed = wire.exchange_steps * wire.latency_s + wire.launch_s
+        time = size * wire.load / wire.bytes_per_s + fixed
         seconds.append(time)
-        sent.append(active(wire, size))
+        sent.append(size)
         longest = most(longest, time)
     return Exchanged(Transfer(seconds, sent), longest)
 
 
-def expected_skew(
-    experts: Number, redundant: Number, per_token: Number, ranks: Number, tokens: Number,
-    spread: Number, noise: Number,
-) -> Number:  # fmt: skip
-    """Return the expected load of the busiest of `ranks` expert ranks over the mean.
+class Unevenness(NamedTuple):
+    """How unevenly experts are dealt to ranks, whatever the tokens of a pass.
+
+    `dealt` squared deviation over mean of the ranks' loads; `above` deviations that the busiest of
+    them lies above the mean.
+    """
+
+    dealt: Number
+    above: Number
+
+
+def unevenness(experts: Number, redundant: Number, ranks: Number, spread: Number) -> Unevenness:
+    """Return how unevenly popular experts load `ranks` expert ranks.
 
     Popularity of experts is lognormal with mean 1 and deviation `spread`; the `redundant` busiest
-    have a second copy and halve their load; slots are dealt to ranks at random. With `noise` also
-    the counts of `tokens` that each choose `per_token` different experts vary (hypergeometric). The
-    busiest of n nearly normal loads lies z(n) deviations above the mean, z after Blom (1958).
+    have a second copy and halve their load; slots are dealt to ranks at random. The busiest of n
+    nearly normal loads lies z(n) deviations above the mean, z after Blom (1958).
     """
     slots = experts + redundant
-    uneven = _slot_variance(spread, divide(redundant, experts))
     each = divide(slots, ranks, 1.0)
+    uneven = _slot_variance(spread, divide(redundant, experts))
     dealt = divide(uneven, each) * divide(slots - each, slots - 1.0)
+    return Unevenness(dealt, normal_quantile((ranks - 0.375) / (ranks + 0.25)))
+
+
+def expected_skew(
+    of: Unevenness, experts: Number, per_token: Number, ranks: Number, tokens: Number, noise: Number
+) -> Number:
+    """Return the expected load of the busiest of `ranks` expert ranks over the mean.
+
+    With `noise` also the counts of `tokens` that each choose `per_token` different experts vary
+    (hypergeometric).
+    """
     counted = divide((ranks - 1.0) * (experts - per_token), (experts - 1.0) * tokens * per_token)
-    variance = dealt + choose(noise > 0, counted, 0.0)
-    above = normal_quantile((ranks - 0.375) / (ranks + 0.25))
+    variance = of.dealt + choose(noise > 0, counted, 0.0)
     # nobody has more than everything, nor a place for it without experts
-    return choose(experts > 0, least(1.0 + above * root(variance), most(ranks, 1.0)), 1.0)
+    busiest = least(1.0 + of.above * root(variance), most(ranks, 1.0))
+    return choose(experts > 0, busiest, 1.0)
 
 
 def _slot_variance(spread: Number, copied: Number) -> Number:

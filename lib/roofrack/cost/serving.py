@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, least, most, round_up
 from roofrack.cost import attention
-from roofrack.cost.fabric import link
+from roofrack.cost.fabric import path
 from roofrack.cost.forward import Forward, Parts, forward
 from roofrack.cost.overlap import Bounds, bounds, cached_more_s
 from roofrack.cost.shares import Pass
@@ -118,6 +118,8 @@ def prefill_pass(at: Site, separate: Number) -> Pass:
 
 def chunked(s: Scenario, separate: Number) -> Number:
     """Return 1 where prompts are computed in chunks beside decoding sequences, else 0."""
+    if "chunks" not in s.features:
+        return 0.0
     return choose((s.workload.chunk > 0) & (separate == 0), 1.0, 0.0)
 
 
@@ -229,7 +231,8 @@ def serve_spell(at: Places) -> Spell:
     mixed = chunked(main.s, at.separate)
     d = forward(main, (decoding,), at.ffn, at.apart)
     beside = decoding._replace(sequences=decoding.sequences * mixed)
-    f = forward(first, (beside, prefilling))
+    passes = (beside, prefilling) if "chunks" in main.s.features else (prefilling,)
+    f = forward(first, passes)
     drafting = draft_seconds(main, decoding)
     t, u = _longer(bounds(main, d), drafting), _longer(bounds(first, f), drafting * mixed)
     gained = tokens_per_pass(w.draft_tokens, w.acceptance)
@@ -249,13 +252,13 @@ def serve_spell(at: Places) -> Spell:
     matched = share * period / step
     instances = choose(w.prefill_instances > 0, w.prefill_instances, matched)
     fed = choose(at.separate > 0, least(1.0, divide(instances, matched, 1.0)), 1.0)
-    cached = cached_token_s(first, (beside, prefilling), f) / first.plan.pp
+    cached = cached_token_s(first, passes, f) / first.plan.pp
     parts = d.parts._replace(overhead=d.parts.overhead + drafting)
     per_prompt = useful_flops(first.s, first.counts, prefilling) * first.plan.pp * share
     kept = useful_flops(main.s, main.counts, decoding._replace(new=gained))
     flops = kept * main.plan.in_flight / main.plan.microbatch + per_prompt
     chunks = round_up(prefilling.prompt / prefilling.new, first.s.calibration.quantize)
-    passes = 1.0 + mixed * (chunks - 1.0) / first.plan.pp  # chunks follow each other through stages
+    times = 1.0 + mixed * (chunks - 1.0) / first.plan.pp  # chunks follow each other through stages
     return Spell(
         step=step,
         lower=blend(t.lower, u.lower),
@@ -267,7 +270,7 @@ def serve_spell(at: Places) -> Spell:
             [blend(a, b) for a, b in zip(x, y, strict=True)]
             for x, y in zip(d.traffic, f.traffic, strict=True)
         ),
-        ttft=u.estimate * passes + transferring + retrieving,
+        ttft=u.estimate * times + transferring + retrieving,
         tpot=step / gained,
         tokens=tokens * fed,
         flops=flops * fed,
@@ -316,7 +319,7 @@ def transfer_s(at: Places, p: Pass) -> Number:
         chips = total
         if at.prefill.s.hardware is not at.main.s.hardware:
             chips = most(total, one.s.hardware.fabric[0].chips + 1.0)
-        way = link(one.s.hardware, one.s.calibration, chips)
+        way = path(one.s.hardware, one.s.calibration, chips)
         bytes_per_s = least(bytes_per_s, one.plan.kv_shards * one.plan.pp * way.bytes_per_s)
         fixed = most(fixed, way.latency_s + way.launch_s)
     prompts = p.sequences / at.prefill.plan.attention_ranks

@@ -41,9 +41,8 @@ class Share(NamedTuple):
     `attention_sequences` and `attention_tokens` of the rank the chip belongs to for attention;
     `tokens` of its data-parallel rank; `own_tokens` that it alone sends to the experts;
     `group_tokens` of the chips that hold all experts once; `head_rows` tokens of the data-parallel
-    rank that are sampled; `attends` 1 if there are sequences at all. `b_*` bytes per element,
-    `peak` FLOP/s of the matrix units, `core_peak` and `index_peak` those of the attention core and
-    of a sparse-attention indexer.
+    rank that are sampled; `attends` 1 if there are sequences at all. `b_*` bytes per element
+    and FLOP/s as in Formats.
     """
 
     attention_sequences: Number
@@ -55,12 +54,11 @@ class Share(NamedTuple):
     attends: Number
     b_weights: Number
     b_activations: Number
-    b_kv: Number
     b_dispatch: Number
     b_combine: Number
+    b_index: Number
     peak: Number
     core_peak: Number
-    b_index: Number
     index_peak: Number
 
 
@@ -78,9 +76,42 @@ def peak_of(flops_per_s: FlopsPerS, dtype: Number) -> Number:
     return peak
 
 
-def share(s: Scenario, plan: Layout, p: Pass) -> Share:
+class Formats(NamedTuple):
+    """Bytes per element of each kind of data, and FLOP/s of the units that work on it.
+
+    `peak` of the GEMMs; `core_peak` and `index_peak` those of the attention core and of a
+    sparse-attention indexer, which multiply by the cache.
+    """
+
+    weights: Number
+    activations: Number
+    dispatch: Number
+    combine: Number
+    index: Number
+    peak: Number
+    core_peak: Number
+    index_peak: Number
+
+
+def formats(s: Scenario) -> Formats:
+    """Look up the number formats of a scenario."""
+    dtype = s.workload.dtype
+    peak = peak_of(s.hardware.flops_per_s, dtype.math)
+    return Formats(
+        weights=bytes_of(dtype.weights),
+        activations=bytes_of(dtype.activations),
+        dispatch=bytes_of(dtype.dispatch),
+        combine=bytes_of(dtype.combine),
+        index=bytes_of(dtype.index),
+        peak=peak,
+        core_peak=_peak_with(s, peak, dtype.kv),
+        index_peak=_peak_with(s, peak, dtype.index),
+    )
+
+
+def share(s: Scenario, plan: Layout, of: Formats, p: Pass) -> Share:
     """Divide a pass over the chips of a stage. With `quantize`, the busiest chip counts."""
-    dtype, quantize = s.workload.dtype, s.calibration.quantize
+    quantize = s.calibration.quantize
     attends = choose(p.sequences > 0, 1.0, 0.0)
     # one sequence cannot be divided over ranks
     attention_sequences = attends * round_up(
@@ -93,7 +124,6 @@ def share(s: Scenario, plan: Layout, p: Pass) -> Share:
     sequences = attends * round_up(most(p.sequences / plan.dp, 1.0), quantize)
     tokens = sequences * p.new / split
     own = tokens / plan.tp / (plan.cp if p.decode else 1.0)
-    peak = peak_of(s.hardware.flops_per_s, dtype.math)
     return Share(
         attention_sequences=attention_sequences,
         attention_tokens=attention_sequences * p.new / split,
@@ -102,15 +132,14 @@ def share(s: Scenario, plan: Layout, p: Pass) -> Share:
         group_tokens=least(p.sequences, grouped) * p.new,
         head_rows=sequences * p.sampled,
         attends=attends,
-        b_weights=bytes_of(dtype.weights),
-        b_activations=bytes_of(dtype.activations),
-        b_kv=bytes_of(dtype.kv),
-        b_dispatch=bytes_of(dtype.dispatch),
-        b_combine=bytes_of(dtype.combine),
-        peak=peak,
-        core_peak=_peak_with(s, peak, dtype.kv),
-        b_index=bytes_of(dtype.index),
-        index_peak=_peak_with(s, peak, dtype.index),
+        b_weights=of.weights,
+        b_activations=of.activations,
+        b_dispatch=of.dispatch,
+        b_combine=of.combine,
+        b_index=of.index,
+        peak=of.peak,
+        core_peak=of.core_peak,
+        index_peak=of.index_peak,
     )
 
 

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 from roofrack.arithmetic import Number, choose
 from roofrack.cost.fabric import Roads, roads
 from roofrack.cost.layout import Layout, layout
+from roofrack.cost.routing import Unevenness, unevenness
+from roofrack.cost.shares import Formats, Pass, Share, formats, share
 from roofrack.model import Counts, Model, count
 from roofrack.nouns import Pool, Scenario
 from roofrack.tables import SERVING
@@ -20,12 +22,24 @@ class Site(NamedTuple):
     counts: Counts
     plan: Layout
     roads: Roads
+    formats: Formats
+    uneven: Unevenness
+
+    def share(self, p: Pass) -> Share:
+        """Return the share of one chip in a pass."""
+        return share(self.s, self.plan, self.formats, p)
 
 
 def site(s: Scenario) -> Site:
     """Lay a scenario out."""
     plan = layout(s)
-    return Site(s, count(s.model), plan, roads(s.hardware, s.calibration, plan))
+    return _site(s, plan, roads(s.hardware, s.calibration, plan, "rows" in s.features))
+
+
+def _site(s: Scenario, plan: Layout, over: Roads) -> Site:
+    m = s.model
+    uneven = unevenness(m.experts, s.plan.redundant_experts, plan.ep, s.workload.routing_spread)
+    return Site(s, count(m), plan, over, formats(s), uneven)
 
 
 def pool(at: Site, part: Pool | None, used: Number) -> Site:
@@ -63,7 +77,7 @@ def drafter(at: Site) -> Site:
     m = at.s.draft.model or _like(at.s.model, at.s.workload.draft_layers)
     s = replace(at.s, model=m)
     plan = layout(s)._replace(pp=1.0, imbalance=1.0, in_flight=at.plan.microbatch)
-    return Site(s, count(m), plan, at.roads)
+    return _site(s, plan, at.roads)
 
 
 def _like(m: Model, layers: Number) -> Model:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from roofrack.cost.forward import COLLECTIVES
 from roofrack.errors import InputError, nearest
+from roofrack.hardware import DEPTH
 from roofrack.report.format import NOTHING, quantity
 from roofrack.results.schema import COLUMNS, INPUTS, PARTS
 
@@ -19,6 +21,10 @@ MEMORY = ("mem_weights_bytes", "mem_kv_bytes", "mem_activation_bytes", "mem_tota
 SHAPE = (
     "params_total", "params_active", "kv_bytes_per_token", "sparsity", "critical_batch",
     "experts_touched", "scale_out_fraction", "context_knee_tokens",
+)  # fmt: skip
+DEPLOYED = (
+    "tokens_per_pass", "draft_s", "prefill_share", "prefill_instances", "chips_prefill",
+    "chips_ffn", "kv_transfer_s", "retrieve_s",
 )  # fmt: skip
 SHORT = (
     "step_s", "tpot_s", "ttft_s", "tokens_per_s_per_chip", "usd_per_mtok", "bound", "fits",
@@ -58,7 +64,7 @@ def cell(name: str, value: Any) -> str:
 
 
 def _breakdown(row: Row) -> str:
-    swept = [k for k in row if k not in COLUMNS]
+    swept = [k for k in row if k not in (*COLUMNS, "elasticities")]
     title = f"{row['model']} on {row['hardware']}, chips: {row['chips']:,g}, {row['phase']}"
     lines = [title + "".join(f", {k}={row[k]}" for k in swept), ""]
     lines += _block(row, HEADLINE)
@@ -76,13 +82,48 @@ def _breakdown(row: Row) -> str:
     lines += _block(row, MEMORY)
     if not row["fits"]:
         lines.append("  DOES NOT FIT: the times above are what it would cost if it did")
+    deployed = [n for n in DEPLOYED if row[n] not in (None, 0, 1)]
+    if deployed:
+        lines += ["", "how the service is laid over passes and machines"]
+        lines += _block(row, deployed)
     lines += ["", "how model, plan and machine fit each other"]
     lines += _block(row, SHAPE)
+    lines += _traffic(row)
+    lines += _next(row.get("elasticities") or {})
     if (row["context_share"] or 0) > 1:
         lines += ["", f"{row['context_share']:.1f} times the longest context the model states"]
     if row["step_s_rel_std"] is None:
         lines += ["", "no error bar: this calibration is assumed or ideal, not fitted"]
     return "\n".join(lines)
+
+
+def _traffic(row: Row) -> list[str]:
+    """Return what a chip sends in a step: a line for each kind of traffic, levels side by side."""
+    levels = range(1, DEPTH + 1)
+    kinds = {kind: [row[f"traffic_{kind}_{i}_bytes"] for i in levels] for kind in COLLECTIVES}
+    used = max((i for sent in kinds.values() for i, b in enumerate(sent, 1) if b), default=0)
+    if not used:
+        return []
+    lines = ["", "what a chip sends in a step, by fabric level (1 is innermost)"]
+    lines.append("  " + " " * 8 + "".join(f"{f'level {i}':>12}" for i in range(1, used + 1)))
+    for kind, sent in kinds.items():
+        if any(sent):
+            texts = (cell("dispatch_bytes", b) for b in sent[:used])
+            lines.append(f"  {kind:<8}" + "".join(f"{text:>12}" for text in texts))
+    return lines
+
+
+def _next(elasticities: Mapping[str, float]) -> list[str]:
+    """Return what would change the cost most: numbers of the machine, then of the model."""
+    lines = []
+    for section, most in (("hardware", 5), ("model", 3)):
+        found = [
+            (path, value)
+            for path, value in elasticities.items()
+            if path.startswith(section) and abs(value) >= 0.005 and "usd" not in path
+        ]
+        lines += [f"  {path:<44}{value:>+7.2f} %" for path, value in found[:most]]
+    return ["", "what 1 % more of a number does to the cost per token", *lines] if lines else []
 
 
 def _block(row: Row, names: Sequence[str]) -> list[str]:
