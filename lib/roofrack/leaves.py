@@ -91,7 +91,7 @@ def _put(noun: Any, path: str, values: Mapping[str, Any], levels: Levels) -> Any
             given[field.name] = values[where]
         elif field.name == "fabric":
             given[field.name] = _put_fabric(value, where, values, levels, levels.get(path))
-        elif leaf_of(field) is None and value is not None:
+        elif dataclasses.is_dataclass(value):
             given[field.name] = _put(value, where, values, levels)
     return replace(noun, **given)
 
