@@ -18,7 +18,7 @@ from roofrack.hardware import DEPTH, Hardware, Level
 from roofrack.nouns import Draft, Pool, Scenario
 from roofrack.plan import Plan
 from roofrack.schema import ALIASES, GROUPS, LABELS, NOTES, PARTS, SECTIONS
-from roofrack.tables import FEATURES, OVERLAPS, PHASES
+from roofrack.tables import FEATURES, OVERLAPS, PHASES, SERVING
 
 _PATHS = ALIASES | {"racks": "parallelism.racks", "sparsity": "model.sparsity"}
 """Where a study keeps the value of an alias."""
@@ -190,6 +190,7 @@ def to_study(config: Mapping[str, Any]) -> Study:
             leaves[f"{where}.racks"] = 0.0
     phase = _static(config["workload"], "phase", "workload.phase", PHASES)
     _check_used(phase, config, found)
+    _check_parts(phase, config, leaves, found)
     _check_racks(config)
     _check_sparsity(config, leaves, found)
     leaves.setdefault("parallelism.racks", 0.0)
@@ -343,8 +344,8 @@ def _static(tree: Mapping[str, Any], key: str, where: str, choices: tuple[str, .
 
 
 _UNUSED = {
-    "decode": ("prompt", "output", "cached", "prefill_batch"),
-    "prefill": ("context", "output", "prefill_batch"),
+    "decode": ("prompt", "output", "cached", "prefill_batch", "cache_tier", "hold_s"),
+    "prefill": ("context", "output", "prefill_batch", "draft_tokens", "acceptance", "draft_layers"),
     "serve": ("context",),
 }
 """Leaves of the workload that a phase does not look at."""
@@ -358,6 +359,56 @@ def _check_used(phase: str, config: Mapping[str, Any], found: Mapping[str, Axis]
             raise InputError(
                 f"{name if name in ALIASES else f'workload.{name}'}: has no effect on "
                 f"workload.phase={phase}, which uses {', '.join(uses)}"
+            )
+
+
+def _check_parts(
+    phase: str,
+    config: Mapping[str, Any],
+    leaves: Mapping[str, float],
+    found: Mapping[str, Axis],
+) -> None:
+    """Refuse parts of a deployment, and what is set of them, where nothing uses them."""
+
+    def values(path: str) -> Any:
+        return found[path].values if path in found else np.array([leaves[path]])
+
+    serving = values("workload.serving")
+    chosen = config["choices"]
+    pools = {
+        "prefill": ("serve", 1, "disaggregated or afd"),
+        "ffn": ("decode or serve", 2, "afd"),
+    }
+    for part, (phases, least, modes) in pools.items():
+        used = phase in phases and np.any(serving >= least)
+        for group in PARTS[part]:
+            if chosen.get(f"{part}_{group}") is not None and not used:
+                raise InputError(
+                    f"{group}@{part}.{group}={chosen[f'{part}_{group}']}: used only with "
+                    f"workload.phase={phases} and workload.serving={modes}"
+                )
+    drafts = np.any(values("workload.draft_tokens") > 0) and phase != "prefill"
+    if chosen.get("draft_model") is not None and not drafts:
+        raise InputError(
+            f"model@draft.model={chosen['draft_model']}: used only with workload.draft_tokens "
+            "above 0, in decode or serve"
+        )
+    serves = {"decode": (0, 2), "prefill": (0,), "serve": (0, 1, 2)}[phase]
+    if not np.all(np.isin(serving, serves)):
+        allowed = ", ".join(SERVING[i] for i in serves)
+        wrong = SERVING[int(next(v for v in serving if v not in serves))]
+        raise InputError(
+            f"workload.serving={wrong}: has no effect on workload.phase={phase}; allowed: {allowed}"
+        )
+    for path, useful in (
+        ("workload.chunk", np.any(serving == 0) and phase == "serve"),
+        ("workload.prefill_instances", np.any(serving >= 1) and phase == "serve"),
+    ):
+        if np.any(values(path) > 0) and not useful:
+            mode = "aggregated" if path.endswith("chunk") else "disaggregated or afd"
+            raise InputError(
+                f"{path}={values(path)[0]:g}: used only with workload.phase=serve and "
+                f"workload.serving={mode}"
             )
 
 

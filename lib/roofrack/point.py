@@ -1,6 +1,7 @@
 """One scenario, answered at once: the same cost model on plain numbers, nothing compiled."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from math import isqrt
 from typing import Any
 
@@ -8,10 +9,14 @@ import numpy as np
 
 from roofrack.conversion import Study, to_study
 from roofrack.cost import estimate
-from roofrack.cost.layout import REASONS, Layout, layout, reasons
+from roofrack.cost.columns import pools
+from roofrack.cost.layout import REASONS, Layout, layout, reasons, why_invalid
+from roofrack.cost.serving import places
+from roofrack.cost.site import site
 from roofrack.derivatives import slopes
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS
+from roofrack.schema import PARTS as GROUPS_OF
 from roofrack.tables import CACHE_TIERS, DTYPES, MATH_UNITS
 
 AT_ONCE = 10_000
@@ -79,8 +84,42 @@ def _plain(name: str, value: Any) -> Any:
 
 def _why_not(study: Study, mask: int) -> str:
     """Say why a single plan cannot run: the keys that clash, their values, and what would do."""
-    said = [explain(study) for bit, explain in enumerate(_CLASHES.values()) if mask >> bit & 1]
+    said: list[str] = []
+    explained = 0
+    for part, at in pools(places(site(study.grid()))).items():
+        theirs = int(why_invalid(at.s, at.plan, at.formats.peak))
+        if theirs:
+            said += [_named(study, part, text) for text in _said(_seen(study, part), theirs)]
+            explained |= theirs
+    own = int(why_invalid(study.grid(), layout(study.grid()), site(study.grid()).formats.peak))
+    said = _said(study, own | mask & ~explained) + said
     return "this plan cannot run: " + "; ".join(said)
+
+
+def _said(study: Study, mask: int) -> list[str]:
+    return [explain(study) for bit, explain in enumerate(_CLASHES.values()) if mask >> bit & 1]
+
+
+def _named(study: Study, part: str, text: str) -> str:
+    """Say in which part something clashes: by the path of its own leaves, or before the text."""
+    for group in GROUPS_OF[part]:
+        if study.labels.get(f"{part}_{group}") is not None:
+            text = text.replace(f"{group}.", f"{part}.{group}.")
+    return text if f"{part}." in text else f"{part}: {text}"
+
+
+def _seen(study: Study, part: str) -> Study:
+    """Return the study as one of its parts sees it, whose leaves stand in for the main ones."""
+    leaves, labels, levels = dict(study.leaves), dict(study.labels), dict(study.levels)
+    for path, value in study.leaves.items():
+        if path.startswith(f"{part}."):
+            leaves[path.removeprefix(f"{part}.")] = value
+    for group in GROUPS_OF[part]:
+        if labels.get(f"{part}_{group}") is not None:
+            labels[group] = labels[f"{part}_{group}"]
+    if f"{part}.hardware" in levels:
+        levels["hardware"] = levels[f"{part}.hardware"]
+    return replace(study, leaves=leaves, labels=labels, levels=levels)
 
 
 def _divides(
@@ -112,6 +151,18 @@ def _units(study: Study) -> str:
     return (
         f"workload.dtype.math={dtype}: {study.labels['hardware']} has no units for it; "
         f"allowed: {', '.join(allowed)}"
+    )
+
+
+def _slots(study: Study) -> str:
+    plan, copies = layout(study.grid()), study.leaves["parallelism.redundant_experts"]
+    places = f"{plan.slots:g} places for experts"
+    if copies:
+        places += f" (model.experts={plan.slots - copies:g} and {copies:g} second copies)"
+    near = sorted(_divisors(plan.slots), key=lambda d: abs(d - plan.ep))[:2]
+    return (
+        f"parallelism.ep={plan.ep:g} does not divide the {places} of {study.labels['model']}; "
+        f"divisors near it: {', '.join(f'{d:g}' for d in sorted(near))}"
     )
 
 
@@ -182,7 +233,7 @@ _EXPLAIN: tuple[Callable[[Study], str], ...] = (
     _divides("parallelism.tp", "model.kv_heads", lambda p: p.attention_tp, "or a multiple of it"),
     _divides("parallelism.tp", "model.d_ff", lambda p: p.tp),
     _divides("the tensor-parallel degree of an expert", "model.d_ff_expert", lambda p: p.expert_tp),
-    _divides("parallelism.ep", "model.experts", lambda p: p.ep),
+    _slots,
     _stage,
     _pair("a stage needs a layer", "parallelism.pp", "model.layers"),
     _units,

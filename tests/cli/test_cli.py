@@ -56,7 +56,7 @@ def test_version(tmp_path: Path):
 def test_help_of_a_verb_lists_groups_keys_and_flags(verb: str, tmp_path: Path):
     run = roofrack(verb, "--help", cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")
-    assert "hardware: a100_80gb, " in run.stdout
+    assert "hardware: a100_40gb, a100_80gb, " in run.stdout
     assert "hbm_bytes_per_s: " in run.stdout
     assert "--config-dir" in run.stdout
     assert "roofrack_schema" not in run.stdout
@@ -83,9 +83,9 @@ def test_info_shows_where_the_configuration_comes_from(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("roofrack ", "point sweep report"),
+        ("roofrack ", "point sweep import report"),
         ("roofrack po", "point"),
-        ("roofrack point hardware=h", "hardware=h100_sxm hardware=h800"),
+        ("roofrack point hardware=h100_s", "hardware=h100_sxm"),
         ("roofrack sweep workload.ph", "workload.phase="),
         ("roofrack report ", ""),
     ],
@@ -98,7 +98,7 @@ def test_shell_completion(line: str, words: str, tmp_path: Path):
 LONG = "batch=[" + ",".join(map(str, range(10_000))) + "]"
 
 BAD = [
-    (["pont"], "pont: no such verb; allowed: point, sweep, report. Did you mean 'point'?"),
+    (["pont"], "pont: no such verb; allowed: point, sweep, import, report. Did you mean 'point'?"),
     (["point", "hardware=h1000_sxm"], "Did you mean 'h100_sxm'?"),
     (["point", "hardwre=b200"], "hardwre=b200: no such key"),
     (["sweep", "hardware.hbm_byte=1,2"], "Did you mean 'hardware.hbm_bytes'?"),

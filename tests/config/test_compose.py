@@ -166,7 +166,7 @@ def test_a_bad_file_is_named(name: str, tmp_path: Path):
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ("hardware=h1000", "no such hardware; allowed: a100_80gb, .*h800.* Did you mean 'h"),
+        ("hardware=h1000", "no such hardware; allowed: a100_40gb, .*h800.* Did you mean 'h"),
         ("hardwre=b200", "no such key; .* Did you mean 'hardware'"),
         ("hardware.hbm_byte=3", "no such key; .* Did you mean 'hardware.hbm_bytes'"),
         ("bach=3", "Did you mean 'batch'"),

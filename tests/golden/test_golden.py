@@ -55,7 +55,7 @@ def test_python(golden: Golden) -> None:
     assert answer(golden, ask) == near(golden.printed), golden.source
 
 
-@by_id(GOLDEN[::4])  # it prints the same rows
+@by_id(GOLDEN[::6])  # it prints the same rows
 def test_command_line(golden: Golden) -> None:
     assert answer(golden, through_command_line) == near(golden.printed), golden.source
 
@@ -148,11 +148,6 @@ SQUARE = (
 )
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="an open line of g chips is counted as g hops, not g - 1",
-)
 def test_latency_optimal_number_of_chips() -> None:
     """Erdil 2025, arXiv:2506.04645: 2 a (sqrt(n) - 1) + r/n is least at (r/a)^(2/3) = 26.0 chips.
 

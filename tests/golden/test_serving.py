@@ -135,11 +135,6 @@ def test_a_prefill_pool_may_be_divided_differently() -> None:
     assert row["chips_prefill"] == near(8 * instances)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the decode pool is charged the buffers of a prefill pass",
-)
 def test_a_decode_pool_keeps_no_buffers_of_prompts() -> None:
     """Decoding needs the residual and its widest block, 64 sequences: not those of a prompt."""
     m = LLAMA_8B
@@ -149,11 +144,6 @@ def test_a_decode_pool_keeps_no_buffers_of_prompts() -> None:
     assert row["mem_activation_bytes"] == near(2 * elements + logits)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=pytest.fail.Exception,
-    reason="the tier of the decoding machine is looked at",
-)
 def test_cached_tokens_wait_at_the_machine_that_prefills() -> None:
     text = (
         f"{SERVED} workload.serving=disaggregated hardware@prefill.hardware=tpu_v5e "
@@ -163,11 +153,6 @@ def test_cached_tokens_wait_at_the_machine_that_prefills() -> None:
         ask(text)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the longer of two sums instead of the sum of the longer",
-)
 def test_energy_does_not_depend_on_where_prompts_are_computed() -> None:
     """As many chip seconds of the same passes on the same machines take as much energy."""
     together = ask(SERVED.replace("overlap=none", "overlap=ideal"))
@@ -213,9 +198,6 @@ def test_batches_play_ping_pong(context: int) -> None:
         assert row["chips"] == 72 and row["chips_ffn"] == 64
 
 
-@pytest.mark.xfail(
-    strict=True, raises=AssertionError, reason="each pool is taken to be busy while the other is"
-)
 def test_a_pool_that_waits_for_the_other_draws_idle_power() -> None:
     row = ask(f"{APART} context=512")
     attention, ffn, way = sides(1, 512)
@@ -224,21 +206,11 @@ def test_a_pool_that_waits_for_the_other_draws_idle_power() -> None:
     assert row["joule_per_token"] == near(1.1 * 1200 * power * step / 1536)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="routers run on the attention chips, held on the others",
-)
 def test_attention_chips_hold_no_experts() -> None:
     row = ask(f"{APART} context=512")
     assert row["mem_weights_bytes"] == 2 * (NEAR_PARAMS + 151936 * 2048)  # and the embedding
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="the network of the attention machines alone is looked at",
-)
 def test_machines_of_two_kinds_are_not_in_one_rack() -> None:
     row = ask(f"{APART} context=512 hardware@ffn.hardware=h200")
     sent = 48 * 192 * 8 * 2048 * 2
@@ -246,11 +218,6 @@ def test_machines_of_two_kinds_are_not_in_one_rack() -> None:
     assert row["t_scale_out_s"] == near(2 * (sent / OUT + 48 * 5e-6))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a token reaches the shared experts of the pool for free",
-)
 def test_tokens_travel_to_shared_experts_too() -> None:
     """One routed and one shared expert, on chips of their own: two copies each way."""
     row = ask(
@@ -260,11 +227,6 @@ def test_tokens_travel_to_shared_experts_too() -> None:
     assert row["traffic_ep_1_bytes"] == near(2 * 64 * 5120 * 2 * (24 + 24 * 2))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="experts are added up twice: sent back and all-reduced",
-)
 def test_experts_that_send_tokens_back_need_no_all_reduce() -> None:
     """Experts over 8 chips with attention-DP: only the 3 dense layers gather and scatter."""
     row = ask(
@@ -325,7 +287,6 @@ def test_sure_drafts_multiply_the_speed_of_a_memory_bound_pass() -> None:
     assert row["t_compute_s"] == near(4 * plain["t_compute_s"])
 
 
-@pytest.mark.xfail(strict=True, raises=ZeroDivisionError, reason="0 layers are divided by")
 def test_drafting_may_be_free() -> None:
     """Words looked up in the prompt (n-grams) take no layers: only the check is paid for."""
     assert ask(f"{DRAFTED} workload.draft_layers=0")["draft_s"] == 0
@@ -434,6 +395,21 @@ def test_32_second_copies_fill_72_chips() -> None:
         ask(f"{base} parallelism.dp=72 parallelism.ep=72")
 
 
+def test_a_real_service_decodes_as_fast_as_foretold() -> None:
+    """DeepSeek, February 2025: 14.8k output tokens/s a node (open-infra-index, day 6).
+
+    18 nodes of H800, EP144 with 32 second copies, two batches in turn, 4,989 tokens of cache, 88
+    sequences a chip (its 20 to 22 tokens/s of a user). A forecast with the losses assumed for every
+    machine, not a fit: within a quarter.
+    """
+    row = ask(
+        "hardware=h800 model=deepseek_v3 dtype=fp8_block workload=deepseek_decode batch=12672 "
+        "parallelism=ep128 parallelism.dp=144 parallelism.ep=144 parallelism.redundant_experts=32 "
+        "parallelism.overlap_batches=2"
+    )
+    assert row["fits"] and 8 * row["tokens_per_s_per_chip"] == pytest.approx(14800, rel=0.25)
+
+
 PLACED = (
     "hardware=h100_sxm model=llama3_1_70b parallelism=tp8 pp=2 calibration=ideal batch=64 "
     "hardware.fabric.scale_up.latency_s=0 hardware.fabric.scale_out.latency_s=0 "
@@ -471,11 +447,6 @@ def test_an_oversubscribed_level_carries_less() -> None:
 # ---- a prefix that all sequences share
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="a window at the end is taken for a part of the prefix",
-)
 def test_windows_lie_behind_a_shared_prefix() -> None:
     """Gemma 3: 10 full layers share 2,000 of 8,192 tokens, 52 windows of 1,024 nothing."""
     row = ask(f"hardware=h200 model=gemma3_27b parallelism=single {BARE} batch=64 context=8192 "
@@ -485,11 +456,6 @@ def test_windows_lie_behind_a_shared_prefix() -> None:
     assert row["t_kv_s"] == near(tokens * token / 4.8e12)
 
 
-@pytest.mark.xfail(
-    strict=True,
-    raises=AssertionError,
-    reason="all tokens picked are taken for a part of the prefix",
-)
 def test_a_short_prefix_saves_an_indexer_little() -> None:
     """A prefix of 1 % of the context cannot save more than 1 % of what is read."""
     base = f"hardware=h200 model=deepseek_v3_2 parallelism=ep32 {BARE} batch=1024 context=65536"
@@ -500,21 +466,18 @@ def test_a_short_prefix_saves_an_indexer_little() -> None:
 # ---- columns that have to agree with each other
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="pools of one replica are told")
 def test_chips_of_the_pools_are_those_of_all_replicas() -> None:
     row = ask(f"{POOL} parallelism.replicas=3 workload.prefill_instances=2")
     assert row["chips"] == 3 * (1 + 2)
     assert row["chips_prefill"] == 3 * 2
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="drafting beside chunks is left out")
 def test_parts_add_up_with_drafts_and_chunks() -> None:
     row = ask(f"{SERVED} workload.chunk=2048 workload.draft_tokens=2")
     parts = sum(v for k, v in row.items() if k.startswith("t_") and k.endswith("_s"))
     assert parts == near(row["step_upper_s"]) and row["step_upper_s"] == near(row["step_s"])
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="overheads hide, not in the bound")
 def test_no_pass_of_several_batches_is_faster_than_its_bound() -> None:
     """Communication binds: the overheads of one batch pass while another communicates."""
     row = ask(
@@ -527,7 +490,6 @@ def test_no_pass_of_several_batches_is_faster_than_its_bound() -> None:
 # ---- bad input is told for what it is
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="explained with the main plan")
 @pytest.mark.parametrize(
     ("more", "named"),
     [
@@ -544,7 +506,6 @@ def test_a_pool_that_cannot_run_is_named(more: str, named: str) -> None:
     assert named in str(told.value)
 
 
-@pytest.mark.xfail(strict=True, raises=AssertionError, reason="second copies are not counted")
 def test_slots_that_do_not_divide_are_named() -> None:
     """64 divides 256 experts; it does not divide 272 places."""
     with pytest.raises(Exception, match="cannot run") as told:
@@ -553,7 +514,6 @@ def test_slots_that_do_not_divide_are_named() -> None:
     assert "272" in str(told.value) or "redundant_experts" in str(told.value)
 
 
-@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="only the pools are checked")
 def test_a_draft_that_the_plan_does_not_divide_is_refused() -> None:
     """64 ways do not divide the 32 heads of Llama 3 8B."""
     with pytest.raises(Exception, match="32"):
@@ -561,15 +521,13 @@ def test_a_draft_that_the_plan_does_not_divide_is_refused() -> None:
             "workload.draft_tokens=3 model@draft.model=llama3_1_8b")  # fmt: skip
 
 
-@pytest.mark.xfail(strict=True, raises=Exception, reason="keys a file leaves out are not known")
 def test_any_level_may_be_oversubscribed() -> None:
-    base = "hardware=h100_sxm model=deepseek_v3 parallelism=ep32 dtype=fp8 calibration=ideal"
+    base = "hardware=h100_sxm model=deepseek_v3 parallelism=ep32 dtype=fp8 calibration=ideal batch=4096"
     full = ask(base)
     thin = ask(f"{base} hardware.fabric.scale_out.oversubscription=2")
     assert thin["t_scale_out_s"] > 1.5 * full["t_scale_out_s"]
 
 
-@pytest.mark.xfail(strict=True, raises=pytest.fail.Exception, reason="what has no effect is taken")
 @pytest.mark.parametrize(
     "text",
     [

@@ -19,7 +19,16 @@ from roofrack.cost.fabric import Wires, trunks, wires
 from roofrack.cost.forward import Parts
 from roofrack.nouns import Draft, Pool, Scenario
 from roofrack.plan import Plan
-from roofrack.tables import BASES, CACHE_TIERS, DTYPES, MATH_UNITS, PLACEMENTS, SERVING, TOPOLOGIES
+from roofrack.tables import (
+    BASES,
+    CACHE_TIERS,
+    DTYPES,
+    FEATURES,
+    MATH_UNITS,
+    PLACEMENTS,
+    SERVING,
+    TOPOLOGIES,
+)
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 HARDWARE = tuple(sorted(path.stem for path in (CONF / "hardware").glob("*.yaml")))
@@ -114,6 +123,7 @@ def pooled(scenario: Scenario, prefill: str, ffn: str, draft: str) -> Scenario:
         prefill=Pool(hardware=first, plan=scenario.plan),
         ffn=Pool(hardware=second, plan=scenario.plan),
         draft=Draft(model=study(model=draft).bind({}).model),
+        features=tuple(FEATURES),
     )
 
 

@@ -66,7 +66,7 @@ def test_estimate_lies_between_its_bounds(seed: int, phase: str, overlap: str) -
 @forall(
     seeds, phases, overlaps, st.sampled_from([*LINKS, *EFFICIENCIES, "hardware.hbm_bytes_per_s"])
 )
-@settings(max_examples=150)
+@settings(max_examples=60)
 def test_faster_hardware_is_not_slower(seed: int, phase: str, overlap: str, leaf: str) -> None:
     scenario = scenario_of(seed, phase, overlap)
     slower = columns(changed(scenario, leaf, 0.7))["step_s"]
@@ -74,14 +74,14 @@ def test_faster_hardware_is_not_slower(seed: int, phase: str, overlap: str, leaf
 
 
 @forall(seeds, phases, overlaps, st.sampled_from(FLOPS))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_more_flops_are_not_slower(seed: int, phase: str, overlap: str, leaf: str) -> None:
     scenario = scenario_of(seed, phase, overlap)
     assert columns(changed(scenario, leaf, 2.0))["step_s"] <= columns(scenario)["step_s"] / BELOW
 
 
 @forall(seeds, overlaps, st.sampled_from(["workload.batch", "workload.context"]), st.integers(2, 9))
-@settings(max_examples=120)
+@settings(max_examples=60)
 def test_more_work_is_not_faster(seed: int, overlap: str, leaf: str, factor: int) -> None:
     scenario = scenario_of(seed, "decode", overlap)
     assert columns(changed(scenario, leaf, factor))["step_s"] >= columns(scenario)["step_s"] * BELOW

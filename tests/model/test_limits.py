@@ -133,17 +133,18 @@ def test_an_axis_without_effect_is_refused(text: str) -> None:
 
 
 def test_no_negative_time_or_memory_over_shapes_of_models() -> None:
-    rng = np.random.default_rng(0)
+    rng, at = np.random.default_rng(0), study("h100_sxm", "deepseek_v3")
     for _ in range(60):
         layers = int(rng.integers(1, 100))
-        asked = (
-            f"model=deepseek_v3 model.layers={layers} "
-            f"model.moe_layers={rng.integers(0, layers + 1)} "
-            f"model.window_layers={rng.integers(0, layers + 1)} model.window=512 "
-            f"parallelism=single context={rng.integers(0, 100_000)} batch={rng.integers(1, 5000)}"
-        )
-        got = row(asked)
-        low = {n: v for n, v in got.items() if isinstance(v, float) and v < 0}
+        asked = {
+            "model.layers": layers * 1.0,
+            "model.moe_layers": float(rng.integers(0, layers + 1)),
+            "model.window_layers": float(rng.integers(0, layers + 1)),
+            "model.window": 512.0,
+        }
+        context, batch = float(rng.integers(0, 100_000)), float(rng.integers(1, 5000))
+        got = result(at, asked, context=context, batch=batch)
+        low = {n: v for n, v in got.items() if v < 0}
         assert not low, (asked, low)
 
 

@@ -11,10 +11,10 @@ from model.cases import given, lay, result, study
 
 from roofrack.cost import collectives, pipeline, routing
 from roofrack.cost.attention import attended
-from roofrack.cost.fabric import Wires, group, roads
-from roofrack.cost.layout import layout
+from roofrack.cost.fabric import Wires, group
 from roofrack.cost.moe import distinct_experts
-from roofrack.cost.shares import Pass, share
+from roofrack.cost.shares import Pass
+from roofrack.cost.site import site
 
 BOARD = study("blackboard", "blackboard", "ideal")
 
@@ -151,15 +151,14 @@ def test_hops_by_walking_the_stages(stages: int, stage: int, rack: int, decode: 
         "calibration.quantize": 1.0,  # whole racks
     }
     scenario = BOARD.bind(leaves | given(tp=float(stage), pp=float(stages), batch=64.0))
-    plan = layout(scenario)
-    mine = share(scenario, plan, Pass(decode, 64.0, 1.0, 0.0, 1.0))
+    at = site(scenario)
+    mine = at.share(Pass(decode, 64.0, 1.0, 0.0, 1.0))
     hop = 64 / stage * 7168 * 2
     racks = [index // max(1, rack // stage) for index in range(stages)]
     way = list(zip(racks, racks[1:] + racks[:1], strict=True))
     way = way[: stages if decode and stages > 1 else stages - 1]
     walked = sum(hop / (3.2e12 if here == there else 4.0e11) for here, there in way)
-    laid = roads(scenario.hardware, scenario.calibration, plan).pipeline
-    moved = pipeline.hops(scenario, plan, laid, mine, float(decode))
+    moved = pipeline.hops(scenario, at.plan, at.roads.pipeline, mine, float(decode))
     assert sum(moved.seconds) == pytest.approx(walked)
     assert sum(moved.sent_bytes) == pytest.approx(hop * len(way) / stages)
 

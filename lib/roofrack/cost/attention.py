@@ -128,7 +128,7 @@ def softmax(
         flops=flops * layers * s.cost.attention_core,
         peak=mine.core_peak,
         weight_bytes=0.0,
-        kv_bytes=_cache_read(s, counts, plan, mine, p, read) * layers,
+        kv_bytes=_cache_read(s, counts, plan, mine, p, read, 1.0) * layers,
         io_bytes=_core_io(s, plan, mine, p) * layers,
         calls=layers * choose(m.heads > 0, 1.0, 0.0) * mine.attends,
         kernel=kernels.attention_decode if p.decode else kernels.attention_prefill,
@@ -136,10 +136,18 @@ def softmax(
 
 
 def _cache_read(
-    s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass, read: Number
+    s: Scenario,
+    counts: Counts,
+    plan: Layout,
+    mine: Share,
+    p: Pass,
+    read: Number,
+    sharing: Number,
 ) -> Number:
     """Return bytes of cache that one chip reads in one layer, `read` tokens for each sequence."""
-    shared = least(s.workload.shared_prefix, read) if p.decode else 0.0
+    # what is read are the last tokens: a window has to reach back into the prefix
+    reach = least(s.workload.shared_prefix, p.cached) - (p.cached - read)
+    shared = sharing * most(reach, 0.0) if p.decode else 0.0
     tokens = mine.attention_sequences * (read - shared) + shared * mine.attends
     # context parallelism divides what a decoding token reads; a prompt's tokens need all keys
     ways = plan.kv_shards if p.decode else plan.kv_shards / plan.cp
@@ -165,7 +173,9 @@ def sparse(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> t
     layers = m.sparse_layers * plan.imbalance
     kernel = kernels.attention_decode if p.decode else kernels.attention_prefill
     looked_at = mine.attention_sequences * p.new * seen(p, 0.0) / plan.cp
-    keys = mine.attention_sequences * held(p, 0.0) * counts.index_elements * mine.b_index
+    prefix = least(s.workload.shared_prefix, p.cached) if p.decode else 0.0
+    tokens = mine.attention_sequences * (held(p, 0.0) - prefix) + prefix * mine.attends
+    keys = tokens * counts.index_elements * mine.b_index
     picks = seen(p, m.sparse_tokens)
     flops = mine.attention_sequences * p.new * picks * counts.core_flops_absorbed
     read = p.new * picks if p.decode else held(p, 0.0)
@@ -182,7 +192,7 @@ def sparse(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> t
         flops=flops / (plan.attention_tp * plan.cp) * layers * s.cost.attention_core,
         peak=mine.core_peak,
         weight_bytes=0.0,
-        kv_bytes=_cache_read(s, counts, plan, mine, p, read) * layers,
+        kv_bytes=_cache_read(s, counts, plan, mine, p, read, 0.0) * layers,
         io_bytes=_core_io(s, plan, mine, p) * layers,
         calls=layers * mine.attends,
         kernel=kernel,
@@ -215,7 +225,7 @@ def linear(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> W
 
 def kv_bytes_per_layer(s: Scenario, counts: Counts) -> Number:
     """Return KV bytes of one token in one layer: counted times the dtype, or as given."""
-    given = s.model.kv_bytes_per_token / s.model.layers
+    given = divide(s.model.kv_bytes_per_token, s.model.layers)
     counted = counts.kv_elements * bytes_of(s.workload.dtype.kv)
     return choose(s.model.kv_bytes_per_token > 0, given, counted)
 

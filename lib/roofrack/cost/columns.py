@@ -12,7 +12,6 @@ from roofrack.cost.serving import (
     NONE,
     Places,
     Spell,
-    busy_s,
     decode_pass,
     decode_spell,
     places,
@@ -22,7 +21,7 @@ from roofrack.cost.serving import (
     tier,
 )
 from roofrack.cost.shares import Share
-from roofrack.cost.site import Site, site
+from roofrack.cost.site import Site, drafter, site
 from roofrack.nouns import Scenario
 from roofrack.units import HOUR, MILLION
 
@@ -77,7 +76,7 @@ def chips_of(at: Places, spell: Spell) -> Chips:
 def invalid(at: Places, spell: Spell) -> Number:
     """Return why the scenario cannot run: a bit of `layout.REASONS` for each cause, on any pool."""
     s, w = at.main.s, at.main.s.workload
-    tier_missing = (w.cached > 0) & (tier(s).bytes <= 0)
+    tier_missing = (w.cached > 0) & (w.phase != "decode") & (tier(at.prefill.s).bytes <= 0)
     parts_missing = (w.draft_tokens > 0) & (s.draft is None) & (w.phase != "prefill")
     parts_missing = parts_missing | ((w.serving > 1) & (s.ffn is None) & (w.phase != "prefill"))
     if "chunks" not in s.features:
@@ -88,10 +87,18 @@ def invalid(at: Places, spell: Spell) -> Number:
     mask = why_invalid(
         s, at.main.plan, at.main.formats.peak, spell.chunks_missing > 0, tier_missing, parts_missing
     )
-    for other in (at.prefill, at.ffn):
-        if other is not None and other is not at.main:
-            mask = mask | why_invalid(other.s, other.plan, other.formats.peak)
+    for other in pools(at).values():
+        mask = mask | why_invalid(other.s, other.plan, other.formats.peak)
     return mask
+
+
+def pools(at: Places) -> dict[str, Site]:
+    """Return the sites besides the main one whose plans have to hold, by the name of their part."""
+    found = {"prefill": at.prefill, "ffn": at.ffn}
+    others = {name: one for name, one in found.items() if one is not None and one is not at.main}
+    if at.main.s.draft is not None and at.main.s.draft.model is not None:
+        others["draft"] = drafter(at.main)
+    return others
 
 
 def racks(at: Site) -> Number:
@@ -162,7 +169,9 @@ def residents(at: Places, held: Number) -> dict[str, Number]:
     The bytes are those of the main pool; all pools have to fit.
     """
     s, main = at.main.s, at.main
-    passes = [decode_pass(main), prefill_pass(main, 0.0)]
+    prompts = prefill_pass(main, 0.0)  # on machines of their own: not here
+    prompts = prompts._replace(sequences=prompts.sequences * (1.0 - at.separate))
+    passes = [decode_pass(main), prompts]
     if s.workload.phase != "serve":
         passes = [passes[s.workload.phase == "prefill"]]
     m = memory(main, tuple(passes), held, at.apart)
@@ -195,10 +204,9 @@ def dollars(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
     prefilling = money.usd_per_s(at.prefill.s, at.prefill.plan.chips)
     rent = decoding + spell.prefill_instances * prefilling
     used = s.economics.utilization  # idle hours are paid for too
-    busy = busy_s(spell.parts)
-    power = money.watts(s, chips.main, busy, spell.step)
+    power = money.watts(s, chips.main, spell.busy[0], spell.step)
     if at.ffn is not None:
-        power = power + money.watts(at.ffn.s, chips.ffn, busy, spell.step)
+        power = power + money.watts(at.ffn.s, chips.ffn, spell.busy[1], spell.step)
     power = power + money.watts(at.prefill.s, chips.prefill, spell.prefill_busy, 1.0)
     return {
         "usd_per_mtok": rent / used * spell.step / spell.tokens * MILLION,
@@ -249,8 +257,8 @@ def deployment(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
         "draft_s": spell.draft_s,
         "prefill_share": spell.prefill_share,
         "prefill_instances": spell.prefill_instances,
-        "chips_prefill": chips.prefill,
-        "chips_ffn": chips.ffn,
+        "chips_prefill": chips.prefill * at.main.s.plan.replicas,
+        "chips_ffn": chips.ffn * at.main.s.plan.replicas,
         "kv_transfer_s": spell.transfer_s,
         "retrieve_s": spell.retrieve_s,
     }
@@ -307,7 +315,7 @@ def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number
         * plan.expert_copies
         * divide(m.experts, m.experts_per_token, NONE),
         "critical_batch_shared": choose(m.shared_experts > 0, dense * copies_of_attention, NONE),
-        "experts_touched": moe.distinct_experts(plan.slots, m.experts_per_token, mine.group_tokens),
+        "experts_touched": moe.slots_read(m, plan, mine.group_tokens),
         "scale_out_fraction": exchange.happens * exchange.routing.leaving,
         "domains_touched": choose(exchange.happens > 0, exchange.routing.domains, NONE),
         "copies_leaving": exchange.happens * sum(exchange.routing.copies[1:2], start=0.0),

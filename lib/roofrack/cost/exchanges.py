@@ -25,7 +25,7 @@ class TensorParallel(NamedTuple):
 
 
 def tensor_parallel(
-    at: Site, far: Site, mine: Share, theirs: Share, exchanged: Number
+    at: Site, far: Site, mine: Share, theirs: Share, exchanged: Number, apart: Number
 ) -> TensorParallel:
     """Return the all-reduces of a pass: one per sharded block and layer.
 
@@ -46,20 +46,25 @@ def tensor_parallel(
     divided = most(far.s.plan.sequence_parallel, far.s.plan.attention_dp)
     # layers whose experts exchange tokens, and those of them with shared experts to add up
     exchanging = m.moe_layers * exchanged * plan.imbalance
-    adding = choose(m.shared_experts > 0, exchanging, 0.0)
+    elsewhere = m.moe_layers * apart * plan.imbalance  # what experts send back is added on arrival
+    adding = choose(m.shared_experts > 0, exchanging + elsewhere, 0.0)
+    far_among = choose(far.plan.attention_tp > 1.0, 1.0, 0.0)
+    divided_shared = repeated(
+        all_gather(far.roads.tensor, theirs.attention_tokens * row), 2.0 * far_among
+    )
     plain = m.layers * plan.imbalance - exchanging
     one = either(divided > 0, split_ffn, whole_ffn)
     dense = one
     if far.roads.columns is not None and far.roads.rows is not None:
         flat = two_dimensional(far, theirs, far.roads.columns, far.roads.rows)
         dense = either(far.plan.tp_rows > 1.0, flat, one)
-    summed = m.moe_layers * (1.0 - exchanged) * plan.imbalance
+    summed = m.moe_layers * (1.0 - exchanged - apart) * plan.imbalance
     return TensorParallel(
         attention=together(
             repeated(either(sequence > 0, split, whole), plain), repeated(split, exchanging)
         ),
         ffn=together(
-            repeated(split, adding),
+            repeated(divided_shared, adding),
             repeated(dense, at.counts.dense_layers * plan.imbalance),
             repeated(one, summed),
         ),

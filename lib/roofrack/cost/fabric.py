@@ -142,7 +142,7 @@ def _wire(
     reached = level.bytes_per_s * ways
     ring = members - 1.0
     active = members > 1.0
-    steps = least(choose(torus, used * side / 2.0 / closed, doublings), ring)
+    steps = least(choose(torus, used * choose(open_line, side - 1.0, side / 2.0), doublings), ring)
     hops = used * side / 4.0 * divide(members, ring, 1.0)
     return Wire(
         members=members,
@@ -221,16 +221,21 @@ def _one_ring(laid: Wires, rounds: float) -> Way:
     """Return `rounds` turns of one ring through all members, chips of a domain side by side.
 
     Every boundary of a domain is crossed by as many parallel rings as it has chips, each with the
-    link of one of them. All links work at once: the slowest sets the pace.
+    link of one of them; the others go on inside. All links work at once: the slowest sets the pace.
     """
     size = laid[-1].reach
     each = rounds * (size - 1.0) / size
-    inside = [1.0, *(wire.reach for wire in laid[:-1])]
-    # boundaries at this level and not further out
-    crossed = [size / i for i in inside]
-    further = [*crossed[1:], 1.0]
-    hops = [rounds * (c - f) for c, f in zip(crossed, further, strict=True)]
-    return _side_by_side(laid, hops, [each / i for i in inside])
+    hops, sent = [], []
+    inside: Number = 1.0
+    for wire in laid:
+        outermost = wire.reach >= size
+        beyond = choose(outermost, 0.0, 1.0 / wire.reach)
+        # hops at this level and not further out; the last one, which would close the ring, is not
+        hops.append(rounds * (size * (1.0 / inside - beyond) - choose(outermost, 1.0, 0.0)))
+        sent.append(each * (1.0 / inside - beyond))
+        inside = wire.reach
+    hops = [choose(wire.active, h, 0.0) for wire, h in zip(laid, hops, strict=True)]
+    return _side_by_side(laid, hops, sent)
 
 
 def _tree(laid: Wires) -> Way:

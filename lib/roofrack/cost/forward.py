@@ -6,11 +6,11 @@ what hides behind what.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose
+from roofrack.arithmetic import Number, choose, least, most
 from roofrack.cost import attention, ffn, moe, pipeline
 from roofrack.cost.collectives import Transfer, repeated, together
 from roofrack.cost.exchanges import context_parallel, tensor_parallel
-from roofrack.cost.fabric import path
+from roofrack.cost.fabric import Path, path
 from roofrack.cost.roofline import BlockTime, Work, block_time
 from roofrack.cost.shares import Pass, Share
 from roofrack.cost.shares import together as of_all
@@ -183,7 +183,7 @@ def _moved(
     s, plan = at.s, at.plan
     exchange = moe.exchange(at, mine)
     here = 1.0 - apart
-    tp = tensor_parallel(at, far, mine, theirs, exchange.happens * here)
+    tp = tensor_parallel(at, far, mine, theirs, exchange.happens * here, apart)
     cp = together(*(context_parallel(at, one, p) for one, p in zip(shares, passes, strict=True)))
     ep = repeated(exchange.transfer, here)
     decodes = [choose(p.sequences > 0, 1.0, 0.0) for p in passes if p.decode]
@@ -191,7 +191,7 @@ def _moved(
     none = moe.Crossing(0.0, 0.0, 0.0)
     inside: Number = 0.0
     if far is not at:
-        way = path(s.hardware, s.calibration, plan.chips + far.plan.chips)
+        way = _way(at, far)
         crossing = moe.crossing(s, plan, far.plan, way, mine, theirs, moe.skew(far, theirs))
         none = moe.Crossing(*(apart * value for value in crossing))
         inside = choose(way.depth == 0, 1.0, 0.0)
@@ -211,6 +211,23 @@ def _moved(
         exchange=exchange,
         crossing=none,
         way_inside=inside,
+    )
+
+
+def _way(at: Site, far: Site) -> Path:
+    """Return the way between two pools: the slower end's. Two kinds of machine share no rack."""
+    ways = []
+    for one in (at, far):
+        chips = at.plan.chips + far.plan.chips
+        if far.s.hardware is not at.s.hardware:
+            chips = most(chips, one.s.hardware.fabric[0].chips + 1.0)
+        ways.append(path(one.s.hardware, one.s.calibration, chips))
+    a, b = ways
+    return Path(
+        least(a.bytes_per_s, b.bytes_per_s),
+        most(a.latency_s, b.latency_s),
+        most(a.launch_s, b.launch_s),
+        a.depth,
     )
 
 

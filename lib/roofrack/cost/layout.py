@@ -95,7 +95,7 @@ def layout(s: Scenario) -> Layout:
         expert_copies=stage / expert_span,
         microbatch=choose(grow, batch, batch / pp),
         in_flight=choose(grow, batch * pp, batch),
-        imbalance=stage_layers * pp / model.layers,
+        imbalance=divide(stage_layers * pp, model.layers, 1.0),
         tp_rows=plan.tp_rows,
         slots=model.experts + plan.redundant_experts,
         strides=_strides(plan.placement, tp, cp, choose(model.experts > 0, ranks, 1.0), pp),

@@ -57,7 +57,9 @@ def _filled(at: Site, weights: Number, kv: Number, activation: Number) -> Memory
 
 def attention_params(at: Site) -> Number:
     """Return attention parameters on one chip of the fullest stage, which has 1/P of the layers."""
-    return attention.params(at.s, at.counts, at.plan) * at.plan.imbalance / at.plan.pp
+    routers = at.s.model.moe_layers * at.counts.router
+    held = attention.params(at.s, at.counts, at.plan) + routers
+    return held * at.plan.imbalance / at.plan.pp
 
 
 def ffn_params(at: Site) -> Number:
@@ -69,7 +71,7 @@ def ffn_params(at: Site) -> Number:
     layers = (
         counts.dense_layers * counts.dense_ffn / plan.tp
         + m.moe_layers * plan.slots / plan.ep * counts.expert / plan.expert_tp
-        + m.moe_layers * (counts.shared / plan.attention_tp + counts.router)
+        + m.moe_layers * counts.shared / plan.attention_tp
     )
     ways = choose(m.experts > 0, plan.expert_span, plan.tp)
     return (layers + counts.abstract * counts.total / ways) * plan.imbalance / plan.pp
@@ -93,9 +95,9 @@ def cache_bytes(at: Site, mine: Share, tokens: Number) -> Number:
     sequences = mine.attention_sequences * plan.in_flight / plan.microbatch
     whole = attention.cache_of(s, at.counts, tokens)
     shared = attention.cache_of(s, at.counts, least(s.workload.shared_prefix, tokens), prefix=True)
-    again = most(sequences - 1.0, 0.0)
-    kv = (sequences * whole.kv - again * shared.kv) / plan.kv_shards
-    index = (sequences * whole.index - again * shared.index) / plan.cp
+    once = least(sequences, 1.0)
+    kv = (sequences * (whole.kv - shared.kv) + once * shared.kv) / plan.kv_shards
+    index = (sequences * (whole.index - shared.index) + once * shared.index) / plan.cp
     state = sequences * whole.state / plan.attention_tp
     return (kv + index + state) * plan.imbalance / plan.pp
 

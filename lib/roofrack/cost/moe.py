@@ -13,7 +13,7 @@ from roofrack.cost.roofline import Work
 from roofrack.cost.routing import Routing, all_to_all, expected_skew, route
 from roofrack.cost.shares import Share
 from roofrack.cost.site import Site
-from roofrack.model import Counts
+from roofrack.model import Counts, Model
 from roofrack.nouns import Scenario
 
 
@@ -28,6 +28,17 @@ def distinct_experts(experts: Number, per_token: Number, tokens: Number) -> Numb
     return choose(every, experts * 1.0, -experts * expm1(tokens * log_miss))
 
 
+def slots_read(m: Model, plan: Layout, tokens: Number) -> Number:
+    """Return how many experts' places of a layer `tokens` tokens visit.
+
+    Of an expert with a second copy each copy is visited half as often.
+    """
+    copied = plan.slots - m.experts
+    once = distinct_experts(m.experts, m.experts_per_token, tokens)
+    twice = distinct_experts(m.experts, m.experts_per_token / 2.0, tokens)
+    return once + divide(copied, m.experts) * (2.0 * twice - once)
+
+
 def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share, uneven: Number) -> Work:
     """Return the routed experts of all MoE layers on one chip.
 
@@ -39,7 +50,7 @@ def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share, uneven: Numbe
     kernel = s.calibration.kernel.moe
     layers = m.moe_layers * plan.imbalance
     tokens = mine.group_tokens
-    touched = distinct_experts(plan.slots, m.experts_per_token, tokens)
+    touched = slots_read(m, plan, tokens)
     # the busiest rank reads whole experts, each with at least one row
     local = least(round_up(touched / plan.ep, quantize), plan.slots / plan.ep)
     mean_rows = tokens * m.experts_per_token / plan.ep
@@ -137,8 +148,10 @@ def crossing(
     own, arriving = mine.own_tokens, far.group_tokens / ffn.expert_span
 
     def elements(layer_bytes: Number) -> Number:
-        sent = own * (dense * mine.b_activations + routed_layers * copies * layer_bytes)
+        visits = copies + choose(m.shared_experts > 0, 1.0, 0.0)
+        sent = own * (dense * mine.b_activations + routed_layers * visits * layer_bytes)
         received = far.tokens / ffn.tp * dense * mine.b_activations
+        received = received + far.tokens / ffn.tp * (visits - copies) * routed_layers * layer_bytes
         received = received + arriving * copies * uneven * routed_layers * layer_bytes
         return m.d_model * most(sent, received)
 

@@ -32,7 +32,10 @@ def bounds(at: Site, f: Forward) -> Bounds:
     all else behind the longest resource, `upper` nothing.
     """
     both = _both(f.attention, f.ffn)
-    lower = f.batches * (_longest(both) + both.parts.overhead) + f.fixed
+    # of several batches one's overheads pass while another communicates
+    own = most(both.parts.compute, _memory(both.parts)) + both.parts.overhead
+    turns = most(f.batches * own, f.batches * both.comm)
+    lower = most(turns, _longest(both) + both.parts.overhead) + f.fixed
     upper = sum(f.parts)
     estimate = _estimate(at, f, both, lower, upper)
     if isinstance(f.apart, float) and f.apart == 0.0:

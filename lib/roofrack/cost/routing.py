@@ -99,7 +99,7 @@ def unevenness(experts: Number, redundant: Number, ranks: Number, spread: Number
 
     Popularity of experts is lognormal with mean 1 and deviation `spread`; the `redundant` busiest
     have a second copy and halve their load; slots are dealt to ranks at random. The busiest of n
-    nearly normal loads lies z(n) deviations above the mean, z after Blom (1958).
+    normal numbers lies z(n) deviations above the mean, z after Blom (1958).
     """
     slots = experts + redundant
     each = divide(slots, ranks, 1.0)
@@ -113,13 +113,17 @@ def expected_skew(
 ) -> Number:
     """Return the expected load of the busiest of `ranks` expert ranks over the mean.
 
+    Popularity has a long tail: the busiest of lognormal loads with the variance of the ranks'.
     With `noise` also the counts of `tokens` that each choose `per_token` different experts vary
-    (hypergeometric).
+    (hypergeometric, nearly normal); independent excesses add as squares. An approximation: within a
+    sixth of the excess of what is drawn at random, up to a spread of 2.
     """
     counted = divide((ranks - 1.0) * (experts - per_token), (experts - 1.0) * tokens * per_token)
-    variance = of.dealt + choose(noise > 0, counted, 0.0)
+    sigma = log1p(of.dealt)
+    popular = expm1(of.above * root(sigma) - sigma / 2.0)
+    chance = of.above * of.above * choose(noise > 0, counted, 0.0)
     # nobody has more than everything, nor a place for it without experts
-    busiest = least(1.0 + of.above * root(variance), most(ranks, 1.0))
+    busiest = least(1.0 + root(popular * popular + chance), most(ranks, 1.0))
     return choose(experts > 0, busiest, 1.0)
 
 

@@ -56,6 +56,7 @@ class Spell(NamedTuple):
     blocks: tuple[Number, ...]
     read_s: tuple[Number, Number]
     traffic: tuple[list[Number], ...]
+    busy: tuple[Number, Number] = (NONE, NONE)
     ttft: Number = NONE
     tpot: Number = NONE
     tokens: Number = NONE
@@ -142,7 +143,8 @@ def draft_seconds(main: Site, checked: Pass) -> Number:
         return 0.0
     small = drafter(main)
     one = bounds(small, forward(small, (checked._replace(new=1.0),)))
-    return main.s.workload.draft_tokens * one.estimate
+    # words looked up in the prompt take no layers and no time
+    return main.s.workload.draft_tokens * choose(small.s.model.layers > 0, one.estimate, 0.0)
 
 
 def useful_flops(s: Scenario, counts: Counts, p: Pass) -> Number:
@@ -193,7 +195,9 @@ def _longer(t: Bounds, more: Number) -> Bounds:
 def _single(t: Bounds, f: Forward, drafting: Number = 0.0) -> Spell:
     """Return the spell of one pass; drafting, small passes of their own, counts as overhead."""
     parts = f.parts._replace(overhead=f.parts.overhead + drafting)
-    return Spell(t.estimate, t.lower, t.upper, parts, f.blocks, f.read_s, f.traffic)
+    return Spell(
+        t.estimate, t.lower, t.upper, parts, f.blocks, f.read_s, f.traffic, sides_busy_s(f)
+    )
 
 
 def prefill_spell(at: Places) -> Spell:
@@ -254,6 +258,7 @@ def serve_spell(at: Places) -> Spell:
     fed = choose(at.separate > 0, least(1.0, divide(instances, matched, 1.0)), 1.0)
     cached = cached_token_s(first, passes, f) / first.plan.pp
     parts = d.parts._replace(overhead=d.parts.overhead + drafting)
+    parts_beside = f.parts._replace(overhead=f.parts.overhead + drafting * mixed)
     per_prompt = useful_flops(first.s, first.counts, prefilling) * first.plan.pp * share
     kept = useful_flops(main.s, main.counts, decoding._replace(new=gained))
     flops = kept * main.plan.in_flight / main.plan.microbatch + per_prompt
@@ -263,13 +268,14 @@ def serve_spell(at: Places) -> Spell:
         step=step,
         lower=blend(t.lower, u.lower),
         upper=blend(t.upper, u.upper),
-        parts=Parts(*(blend(a, b) for a, b in zip(parts, f.parts, strict=True))),
+        parts=Parts(*(blend(a, b) for a, b in zip(parts, parts_beside, strict=True))),
         blocks=tuple(blend(a, b) for a, b in zip(d.blocks, f.blocks, strict=True)),
         read_s=(blend(d.read_s[0], f.read_s[0]), blend(d.read_s[1], f.read_s[1])),
         traffic=tuple(
             [blend(a, b) for a, b in zip(x, y, strict=True)]
             for x, y in zip(d.traffic, f.traffic, strict=True)
         ),
+        busy=tuple(blend(a, b) for a, b in zip(sides_busy_s(d), sides_busy_s(f), strict=True)),
         ttft=u.estimate * times + transferring + retrieving,
         tpot=step / gained,
         tokens=tokens * fed,
@@ -292,6 +298,12 @@ def serve_spell(at: Places) -> Spell:
 def busy_s(parts: Parts) -> Number:
     """Return the longer of arithmetic and memory traffic: what draws power."""
     return most(parts.compute, parts.weights + parts.kv + parts.activation)
+
+
+def sides_busy_s(f: Forward) -> tuple[Number, Number]:
+    """Return the busy seconds of a pass: of the chips that attend, and of an FFN pool."""
+    near, far = (f.batches * busy_s(side.parts) for side in (f.attention, f.ffn))
+    return choose(f.apart > 0, near, busy_s(f.parts)), far
 
 
 def cached_token_s(at: Site, passes: tuple[Pass, ...], f: Forward) -> Number:

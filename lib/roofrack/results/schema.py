@@ -79,7 +79,7 @@ RESULTS = {
         "USD/Mtoken", "of a prompt token computed, cached ones paid apart"
     ),
     "usd_per_mtok_cached": Column(
-        "USD/Mtoken", "that a cached prompt token adds; holding it left out"
+        "USD/Mtoken", "of a cached prompt token: attended to, kept, fetched"
     ),
     "usd_per_mtok_output": Column("USD/Mtoken", "of a generated token, prefill left out"),
     "usd_per_hour": Column("USD/h", "rent of all replicas, used or not"),
