@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import polars as pl
 
-from roofrack import config, derivatives, inverse
+from roofrack import config, cost, derivatives, inverse
 from roofrack.answer import Elasticities, Estimate
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
@@ -47,7 +47,10 @@ def estimate(s: Scenario) -> Estimate:
     >>> f"{columns['tokens_per_s_per_chip']:.0f} tokens/s on each of {columns['chips']:.0f} chips"
     '510 tokens/s on each of 8 chips'
     """
-    columns = compiled(jax.tree.map(_as_float, s))
+    leaves = jax.tree.map(_as_float, s)
+    # options of the compiler belong to the outermost jit: inside one it is the function itself
+    traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(leaves))
+    columns = (cost.estimate if traced else compiled)(leaves)
     order = [name for name in COLUMNS if name in columns]  # JAX sorts the keys of a dict
     return Estimate({name: columns[name] for name in dict.fromkeys([*order, *columns])})
 

@@ -271,7 +271,12 @@ def _axis(column: str, path: str, leaf: Leaf, value: Any) -> Axis:
     shown = value if isinstance(value, list) else [value]
     if not shown:
         raise InputError(f"{column}=[]: an axis needs at least one value")
-    coded = np.array([_code(column, leaf, v) for v in shown], dtype=np.float64)
+    if set(map(type, shown)) <= {int, float} and not leaf.flag and not leaf.choices:
+        coded = np.array(shown, dtype=np.float64)
+        for index in np.flatnonzero(_out_of_range(leaf, coded))[:1]:
+            _check_range(column, leaf, float(coded[index]))
+    else:
+        coded = np.array([_code(column, leaf, v) for v in shown], dtype=np.float64)
     return Axis(column, path, tuple(shown), coded)
 
 
@@ -306,18 +311,26 @@ def _number_hint(value: Any) -> str:
     return f"; this is text: YAML reads numbers written as {float(value):.3e}"
 
 
+def _out_of_range(leaf: Leaf, values: np.ndarray) -> np.ndarray:
+    """Return which values a declaration does not allow, too large ones included."""
+    bad = np.isnan(values) | (values > leaf.ceiling)
+    if leaf.above is not None:
+        bad |= values <= leaf.above
+    if leaf.at_least is not None:
+        bad |= values < leaf.at_least
+    if leaf.at_most is not None:
+        bad |= values > leaf.at_most
+    if leaf.integer:
+        bad |= values != np.floor(values)
+    return bad
+
+
 def _check_range(where: str, leaf: Leaf, value: float) -> None:
-    bad = (
-        math.isnan(value)
-        or (leaf.above is not None and value <= leaf.above)
-        or (leaf.at_least is not None and value < leaf.at_least)
-        or (leaf.at_most is not None and value > leaf.at_most)
-        or (leaf.integer and value != math.floor(value))
-    )
-    if bad:
-        raise InputError(f"{where}={value:g}: allowed is {leaf.allowed()}")
-    if value > leaf.ceiling:
+    if not _out_of_range(leaf, np.array([value]))[0]:
+        return
+    if leaf.at_most is None and value > leaf.ceiling:
         raise InputError(f"{where}={value:g}: too large to mean anything; at most {leaf.ceiling:g}")
+    raise InputError(f"{where}={value:g}: allowed is {leaf.allowed()}")
 
 
 def _alias_leaf(alias: str) -> Leaf:

@@ -30,7 +30,8 @@ def point(
 
     A row has the keys of the result schema, in double precision; None where there is no value; a
     single one also `elasticities` of the cost per token. A single plan that cannot run raises
-    InfeasibleError if `strict`; otherwise, and among several, it is a row that says why.
+    InfeasibleError; among several, and if not `strict` (one of several jobs), it is a row that says
+    why.
     """
     study = to_study(container)
     total = study.points
@@ -42,8 +43,8 @@ def point(
     if strict and not study.axes and (mask := int(flat["why_invalid"][0])):
         raise InfeasibleError(_why_not(study, mask))
     rows = [_row(study, flat, index) for index in range(total)]
-    if study.axes:
-        return rows
+    if study.axes or not strict:
+        return rows if study.axes else rows[0]
     return rows[0] | {"elasticities": None if rows[0]["why_invalid"] else elasticities(study)}
 
 

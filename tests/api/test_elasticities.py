@@ -17,7 +17,9 @@ from roofrack.leaves import entries, put
 from roofrack.nouns import Scenario
 
 SECTIONS = ("hardware", "model", "workload", "parallelism", "economics", "calibration")
-LEVELS = {"hardware": ("0", "1", "2", "3")}
+LEVELS = dict.fromkeys(
+    ("hardware", "prefill.hardware", "ffn.hardware"), ("0", "1", "2", "3")
+)
 MOE = ("model=deepseek_v3", "hardware=b200", "parallelism=ep32", "batch=1024", "dtype=fp8_block")
 
 
@@ -55,13 +57,18 @@ def points(phase: str, overlap: str = "smooth", quantize: bool = True) -> Scenar
 def test_dual_numbers_have_the_derivatives_of_jax(phase: str, overlap: str, column: str) -> None:
     scenario = off_the_grid(points(phase, overlap))
     expected = by_jax(scenario, column)
-    numbers = [e for e in entries(scenario, LEVELS) if e.numeric and np.all(np.isfinite(e.value))]
+    # degrees lie on ties (a group of one), which rounding decides in XLA and not in NumPy
+    numbers = [
+        e
+        for e in entries(scenario, LEVELS)
+        if e.numeric and np.all(np.isfinite(e.value)) and "parallelism." not in e.path
+    ]
     assert len(numbers) > 100
     with np.errstate(all="ignore"):
         value = columns(scenario)[column]
         for entry, slope in tangents(scenario, column, numbers, levels=LEVELS):
             np.testing.assert_allclose(
-                slope / value, expected[entry.path], rtol=1e-10, atol=1e-10, err_msg=entry.path
+                slope / value, expected[entry.path], rtol=2e-6, atol=2e-6, err_msg=entry.path
             )
 
 
@@ -95,7 +102,7 @@ def test_they_are_finite_differences(phase: str, column: str) -> None:
     }
     small, smooth = 1e-6, 0
     for entry, right in up.slopes:
-        if entry.leaf.integer and entry.path.startswith("hardware."):
+        if entry.leaf.integer and ".fabric." in entry.path:
             continue  # what a level connects: groups fill it in whole numbers, a staircase
         left = down[entry.path]
         more, less = (nudged(scenario, entry.path, by, column) for by in (small, -small))
@@ -212,7 +219,7 @@ def test_many_points_take_several_passes(monkeypatch: pytest.MonkeyPatch) -> Non
     pieces = roofrack.elasticities(s)
     assert list(pieces) == list(whole)
     for path, values in whole.items():
-        np.testing.assert_array_equal(pieces[path], values)
+        np.testing.assert_allclose(pieces[path], values, rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize(

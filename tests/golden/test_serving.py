@@ -522,7 +522,8 @@ def test_a_draft_that_the_plan_does_not_divide_is_refused() -> None:
 
 
 def test_any_level_may_be_oversubscribed() -> None:
-    base = "hardware=h100_sxm model=deepseek_v3 parallelism=ep32 dtype=fp8 calibration=ideal batch=4096"
+    base = "hardware=h100_sxm model=deepseek_v3 parallelism=ep32 dtype=fp8 batch=4096 "
+    base += "calibration=ideal"
     full = ask(base)
     thin = ask(f"{base} hardware.fabric.scale_out.oversubscription=2")
     assert thin["t_scale_out_s"] > 1.5 * full["t_scale_out_s"]

@@ -125,13 +125,14 @@ def softmax(
         others = read - p.new / plan.cp
         flops += mine.attention_sequences * others * counts.expand_flops / plan.attention_tp
     return Work(
-        flops=flops * layers * s.cost.attention_core,
+        flops=flops * s.cost.attention_core,
         peak=mine.core_peak,
         weight_bytes=0.0,
-        kv_bytes=_cache_read(s, counts, plan, mine, p, read, 1.0) * layers,
-        io_bytes=_core_io(s, plan, mine, p) * layers,
-        calls=layers * choose(m.heads > 0, 1.0, 0.0) * mine.attends,
+        kv_bytes=_cache_read(s, counts, plan, mine, p, read, 1.0),
+        io_bytes=_core_io(s, plan, mine, p),
+        calls=choose(m.heads > 0, 1.0, 0.0) * mine.attends,
         kernel=kernels.attention_decode if p.decode else kernels.attention_prefill,
+        times=layers,
     )
 
 
@@ -180,22 +181,24 @@ def sparse(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> t
     flops = mine.attention_sequences * p.new * picks * counts.core_flops_absorbed
     read = p.new * picks if p.decode else held(p, 0.0)
     index = Work(
-        flops=looked_at * counts.index_flops * layers * s.cost.attention_core,
+        flops=looked_at * counts.index_flops * s.cost.attention_core,
         peak=mine.index_peak,
         weight_bytes=0.0,
-        kv_bytes=keys / (plan.cp if p.decode else 1.0) * layers,
+        kv_bytes=keys / (plan.cp if p.decode else 1.0),
         io_bytes=0.0,
-        calls=layers * mine.attends,
+        calls=mine.attends,
         kernel=kernel,
+        times=layers,
     )
     core = Work(
-        flops=flops / (plan.attention_tp * plan.cp) * layers * s.cost.attention_core,
+        flops=flops / (plan.attention_tp * plan.cp) * s.cost.attention_core,
         peak=mine.core_peak,
         weight_bytes=0.0,
-        kv_bytes=_cache_read(s, counts, plan, mine, p, read, 0.0) * layers,
-        io_bytes=_core_io(s, plan, mine, p) * layers,
-        calls=layers * mine.attends,
+        kv_bytes=_cache_read(s, counts, plan, mine, p, read, 0.0),
+        io_bytes=_core_io(s, plan, mine, p),
+        calls=mine.attends,
         kernel=kernel,
+        times=layers,
     )
     return index, core
 
@@ -212,14 +215,14 @@ def linear(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> W
     width = m.linear_key_heads * m.linear_key_dim + m.linear_value_heads * m.linear_value_dim
     io = 2.0 * mine.attention_tokens * width * mine.b_activations * s.cost.activation_io
     return Work(
-        flops=mine.attention_tokens * per_token / plan.attention_tp * layers
-        * s.cost.attention_core,
+        flops=mine.attention_tokens * per_token / plan.attention_tp * s.cost.attention_core,
         peak=mine.core_peak,
         weight_bytes=0.0,
-        kv_bytes=state / plan.attention_tp * layers,
-        io_bytes=io / plan.attention_tp * layers,
-        calls=layers * mine.attends,
+        kv_bytes=state / plan.attention_tp,
+        io_bytes=io / plan.attention_tp,
+        calls=mine.attends,
         kernel=kernels.attention_decode if p.decode else kernels.attention_prefill,
+        times=layers,
     )  # fmt: skip
 
 

@@ -253,7 +253,7 @@ def _sides(at: Site, timed: dict[str, list[BlockTime]], moved: _Moved) -> tuple[
 
 def _read_s(at: Site, works: dict[str, list[Work]], ffn_side: bool) -> Number:
     read = [
-        work.weight_bytes + work.kv_bytes
+        work.read_bytes
         for name, block in works.items()
         if (name in FFN_BLOCKS) == ffn_side
         for work in block

@@ -15,7 +15,8 @@ class Work(NamedTuple):
     """What one chip does in one block during one pass, all layers together.
 
     `flops` with rows padded to tiles, `peak` the FLOP/s of the units used; weight, KV cache and
-    activation bytes moved; `calls` kernels launched.
+    activation bytes moved; `calls` kernels launched. All of it `times` over: where there may be 0
+    layers of a kind, one more still has its price (its derivative).
     """
 
     flops: Number
@@ -25,6 +26,12 @@ class Work(NamedTuple):
     io_bytes: Number
     calls: Number
     kernel: Kernel
+    times: Number = 1.0
+
+    @property
+    def read_bytes(self) -> Number:
+        """Bytes of weights and cache."""
+        return self.times * (self.weight_bytes + self.kv_bytes)
 
 
 class BlockTime(NamedTuple):
@@ -61,4 +68,5 @@ def block_time(work: Work, hardware: Hardware) -> BlockTime:
     kv = work.kv_bytes / bandwidth
     activation = work.io_bytes / bandwidth
     busy = smooth_max(compute, weights + kv + activation, work.kernel.sharpness)
-    return BlockTime(compute, weights, kv, activation, work.calls * work.kernel.launch_s, busy)
+    once = (compute, weights, kv, activation, work.calls * work.kernel.launch_s, busy)
+    return BlockTime(*(work.times * seconds for seconds in once))

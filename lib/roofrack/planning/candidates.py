@@ -16,6 +16,7 @@ from roofrack.cost.site import site
 from roofrack.errors import InputError
 from roofrack.nouns import Scenario
 from roofrack.planning.asked import DEGREES, LEAVES
+from roofrack.tables import FEATURES
 
 MOST = 4_000_000
 """Candidates looked at in one call: half a gigabyte in the making."""
@@ -44,8 +45,11 @@ def chips_of(table: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def with_plans(s: Scenario, table: Mapping[str, Any]) -> Scenario:
-    """Return the scenario with these leaves of its plan."""
-    return replace(s, plan=replace(s.plan, **table, racks=0.0))
+    """Return the scenario with these leaves of its plan, and the features that they need."""
+    _, least = FEATURES["rows"]
+    rows = bool(np.any(np.asarray(table.get("tp_rows", 1.0)) >= least))
+    features = tuple(dict.fromkeys([*s.features, *(["rows"] if rows else [])]))
+    return replace(s, plan=replace(s.plan, **table, racks=0.0), features=features)
 
 
 def rows_of(table: Table, rows: np.ndarray) -> Table:
