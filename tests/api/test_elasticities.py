@@ -17,9 +17,7 @@ from roofrack.leaves import entries, put
 from roofrack.nouns import Scenario
 
 SECTIONS = ("hardware", "model", "workload", "parallelism", "economics", "calibration")
-LEVELS = dict.fromkeys(
-    ("hardware", "prefill.hardware", "ffn.hardware"), ("0", "1", "2", "3")
-)
+LEVELS = dict.fromkeys(("hardware", "prefill.hardware", "ffn.hardware"), ("0", "1", "2", "3"))
 MOE = ("model=deepseek_v3", "hardware=b200", "parallelism=ep32", "batch=1024", "dtype=fp8_block")
 
 

@@ -84,7 +84,7 @@ def _power(value: float, head: str, digits: int) -> int:
     """Choose the power of ten whose prefix leaves 1 to 999 before the point, for a unit `head`."""
     low, high = _PREFIXED.get(head, (0, 0))
     size = abs(_rounded(value, digits))
-    if not size or not math.isfinite(size):
+    if size < 1e-300 or not math.isfinite(size):  # below, no power of ten is left to divide by
         return 0
     # Round in the scaled unit too, so that 999.96 us is 1 ms and not 1,000 us.
     power = 3 * math.floor(math.log10(size) / 3 + 1e-12)
