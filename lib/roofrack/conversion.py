@@ -12,33 +12,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from roofrack.axes import Axis, axis_of
 from roofrack.errors import InputError, nearest
 from roofrack.fields import REQUIRED, Leaf, leaf_of
 from roofrack.hardware import DEPTH, Hardware, Level
 from roofrack.nouns import Draft, Pool, Scenario
 from roofrack.plan import Plan
 from roofrack.schema import ALIASES, GROUPS, LABELS, NOTES, PARTS, SECTIONS
-from roofrack.tables import FEATURES, OVERLAPS, PHASES, SERVING
+from roofrack.tables import FEATURES, OVERLAPS, PHASES
+from roofrack.uses import check_parts, check_racks, check_sparsity, check_used
 
 _PATHS = ALIASES | {"racks": "parallelism.racks", "sparsity": "model.sparsity"}
 """Where a study keeps the value of an alias."""
 SPARSITY = Leaf("experts per expert visited", "", 1.0, at_least=1.0)
 MOST_KEPT = 100_000_000
 """Points of one job."""
-
-
-@dataclass(frozen=True)
-class Axis:
-    """One swept leaf: the column it becomes, the leaf it writes, its values as given and coded."""
-
-    column: str
-    path: str
-    shown: tuple[float | str | bool, ...]
-    values: np.ndarray
-
-    def __len__(self) -> int:
-        """Return the number of values."""
-        return len(self.values)
 
 
 @dataclass(frozen=True)
@@ -165,7 +153,7 @@ def to_study(config: Mapping[str, Any]) -> Study:
     leaves: dict[str, float] = {}
 
     def take(column: str, path: str, leaf: Leaf, value: Any) -> None:
-        axis = _axis(column, path, leaf, value)
+        axis = axis_of(column, path, leaf, value)
         leaves[path] = float(axis.values[0])
         if isinstance(value, list):
             found[path] = axis
@@ -189,10 +177,10 @@ def to_study(config: Mapping[str, Any]) -> Study:
         if noun is Plan:
             leaves[f"{where}.racks"] = 0.0
     phase = _static(config["workload"], "phase", "workload.phase", PHASES)
-    _check_used(phase, config, found)
-    _check_parts(phase, config, leaves, found)
-    _check_racks(config)
-    _check_sparsity(config, leaves, found)
+    check_used(phase, config, found)
+    check_parts(phase, config, leaves, found)
+    check_racks(config)
+    check_sparsity(config, leaves, found)
     leaves.setdefault("parallelism.racks", 0.0)
     return Study(
         leaves=leaves,
@@ -267,72 +255,6 @@ def _walk_fabric(where: str, levels: Any) -> Iterator[tuple[str, Leaf, Any]]:
             reach = max(given)
 
 
-def _axis(column: str, path: str, leaf: Leaf, value: Any) -> Axis:
-    shown = value if isinstance(value, list) else [value]
-    if not shown:
-        raise InputError(f"{column}=[]: an axis needs at least one value")
-    if set(map(type, shown)) <= {int, float} and not leaf.flag and not leaf.choices:
-        coded = np.array(shown, dtype=np.float64)
-        for index in np.flatnonzero(_out_of_range(leaf, coded))[:1]:
-            _check_range(column, leaf, float(coded[index]))
-    else:
-        coded = np.array([_code(column, leaf, v) for v in shown], dtype=np.float64)
-    return Axis(column, path, tuple(shown), coded)
-
-
-def _code(where: str, leaf: Leaf, value: Any) -> float:
-    """Return one value as the cost model holds it; raise if the declaration does not allow it."""
-    if leaf.choices:
-        if value not in leaf.choices:
-            raise InputError(
-                f"{where}={value}: allowed is {leaf.allowed()}.{nearest(value, leaf.choices)}"
-            )
-        return float(leaf.choices.index(value))
-    if leaf.flag:
-        if not isinstance(value, bool):
-            raise InputError(f"{where}={value}: allowed is {leaf.allowed()}")
-        return float(value)
-    words = dict(leaf.words)
-    if isinstance(value, str) and value in words:
-        return words[value]
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise InputError(f"{where}={value!r}: allowed is {leaf.allowed()}{_number_hint(value)}")
-    _check_range(where, leaf, float(value))
-    return float(value)
-
-
-def _number_hint(value: Any) -> str:
-    if not isinstance(value, str):
-        return ""
-    try:
-        float(value)
-    except ValueError:
-        return ""
-    return f"; this is text: YAML reads numbers written as {float(value):.3e}"
-
-
-def _out_of_range(leaf: Leaf, values: np.ndarray) -> np.ndarray:
-    """Return which values a declaration does not allow, too large ones included."""
-    bad = np.isnan(values) | (values > leaf.ceiling)
-    if leaf.above is not None:
-        bad |= values <= leaf.above
-    if leaf.at_least is not None:
-        bad |= values < leaf.at_least
-    if leaf.at_most is not None:
-        bad |= values > leaf.at_most
-    if leaf.integer:
-        bad |= values != np.floor(values)
-    return bad
-
-
-def _check_range(where: str, leaf: Leaf, value: float) -> None:
-    if not _out_of_range(leaf, np.array([value]))[0]:
-        return
-    if leaf.at_most is None and value > leaf.ceiling:
-        raise InputError(f"{where}={value:g}: too large to mean anything; at most {leaf.ceiling:g}")
-    raise InputError(f"{where}={value:g}: allowed is {leaf.allowed()}")
-
-
 def _alias_leaf(alias: str) -> Leaf:
     if alias == "sparsity":
         return SPARSITY
@@ -354,94 +276,3 @@ def _static(tree: Mapping[str, Any], key: str, where: str, choices: tuple[str, .
             f"{where}={value}: allowed is one of {', '.join(choices)}.{nearest(value, choices)}"
         )
     return str(value)
-
-
-_UNUSED = {
-    "decode": ("prompt", "output", "cached", "prefill_batch", "cache_tier", "hold_s"),
-    "prefill": ("context", "output", "prefill_batch", "draft_tokens", "acceptance", "draft_layers"),
-    "serve": ("context",),
-}
-"""Leaves of the workload that a phase does not look at."""
-
-
-def _check_used(phase: str, config: Mapping[str, Any], found: Mapping[str, Axis]) -> None:
-    """Refuse to vary what has no effect: identical rows would look like an answer."""
-    for name in _UNUSED[phase]:
-        if f"workload.{name}" in found or (name in ALIASES and config.get(name) is not None):
-            uses = [n for n in ("context", "prompt", "output", "cached") if n not in _UNUSED[phase]]
-            raise InputError(
-                f"{name if name in ALIASES else f'workload.{name}'}: has no effect on "
-                f"workload.phase={phase}, which uses {', '.join(uses)}"
-            )
-
-
-def _check_parts(
-    phase: str,
-    config: Mapping[str, Any],
-    leaves: Mapping[str, float],
-    found: Mapping[str, Axis],
-) -> None:
-    """Refuse parts of a deployment, and what is set of them, where nothing uses them."""
-
-    def values(path: str) -> Any:
-        return found[path].values if path in found else np.array([leaves[path]])
-
-    serving = values("workload.serving")
-    chosen = config["choices"]
-    pools = {
-        "prefill": ("serve", 1, "disaggregated or afd"),
-        "ffn": ("decode or serve", 2, "afd"),
-    }
-    for part, (phases, least, modes) in pools.items():
-        used = phase in phases and np.any(serving >= least)
-        for group in PARTS[part]:
-            if chosen.get(f"{part}_{group}") is not None and not used:
-                raise InputError(
-                    f"{group}@{part}.{group}={chosen[f'{part}_{group}']}: used only with "
-                    f"workload.phase={phases} and workload.serving={modes}"
-                )
-    drafts = np.any(values("workload.draft_tokens") > 0) and phase != "prefill"
-    if chosen.get("draft_model") is not None and not drafts:
-        raise InputError(
-            f"model@draft.model={chosen['draft_model']}: used only with workload.draft_tokens "
-            "above 0, in decode or serve"
-        )
-    serves = {"decode": (0, 2), "prefill": (0,), "serve": (0, 1, 2)}[phase]
-    if not np.all(np.isin(serving, serves)):
-        allowed = ", ".join(SERVING[i] for i in serves)
-        wrong = SERVING[int(next(v for v in serving if v not in serves))]
-        raise InputError(
-            f"workload.serving={wrong}: has no effect on workload.phase={phase}; allowed: {allowed}"
-        )
-    for path, useful in (
-        ("workload.chunk", np.any(serving == 0) and phase == "serve"),
-        ("workload.prefill_instances", np.any(serving >= 1) and phase == "serve"),
-    ):
-        if np.any(values(path) > 0) and not useful:
-            mode = "aggregated" if path.endswith("chunk") else "disaggregated or afd"
-            raise InputError(
-                f"{path}={values(path)[0]:g}: used only with workload.phase=serve and "
-                f"workload.serving={mode}"
-            )
-
-
-def _check_racks(config: Mapping[str, Any]) -> None:
-    given = config["parallelism"].get("dp", 1)
-    if config.get("racks") is not None and given != 1:
-        raise InputError(
-            f"parallelism.dp={given} and racks={config['racks']}: racks solves dp; "
-            "leave parallelism.dp at 1 (parallelism=rack) or drop racks"
-        )
-
-
-def _check_sparsity(
-    config: Mapping[str, Any], leaves: Mapping[str, float], found: Mapping[str, Axis]
-) -> None:
-    if config.get("sparsity") is None:
-        return
-    if leaves["model.experts_per_token"] == 0:
-        raise InputError(
-            f"sparsity={config['sparsity']}: {config['model'].get('name')} has no experts"
-        )
-    if "model.experts" in found:
-        raise InputError("sparsity and model.experts: both set the number of experts; give one")

@@ -164,6 +164,15 @@ def _attention(m: Model) -> _Attention:
     )
 
 
+def _core_flops(m: Model) -> tuple[Number, Number]:
+    """Return FLOP of a layer's core per pair of tokens: MLA absorbed, and expanded; GQA alike."""
+    mla = choose(m.kv_lora > 0, 1.0, 0.0)
+    plain = (1 - mla) * 4 * m.heads * m.head_dim
+    latent = 2 * m.kv_lora + m.qk_rope_dim
+    spread = m.qk_nope_dim + m.qk_rope_dim + m.v_head_dim
+    return mla * 2 * m.heads * latent + plain, mla * 2 * m.heads * spread + plain
+
+
 def count(m: Model) -> Counts:
     """Count a model. Exact on whole Python numbers, traceable when a leaf is an array.
 
@@ -171,7 +180,7 @@ def count(m: Model) -> Counts:
     Sums stay below 2**53, so Python floats count exactly.
     """
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
-    qk_dim = m.qk_nope_dim + m.qk_rope_dim
+    absorbed, expanded = _core_flops(m)
     # totals given: what the layers hold is not known, only their sum
     abstract = choose(m.params_total > 0, 1.0, 0.0)
     known = 1.0 - abstract
@@ -215,10 +224,8 @@ def count(m: Model) -> Counts:
         total=choose(abstract > 0, m.params_total, counted_total),
         active=choose(abstract > 0, m.params_active, counted_active),
         kv_elements=mla * (m.kv_lora + m.qk_rope_dim) + (1 - mla) * 2 * m.kv_heads * m.head_dim,
-        core_flops_absorbed=mla * 2 * m.heads * (2 * m.kv_lora + m.qk_rope_dim)
-        + (1 - mla) * 4 * m.heads * m.head_dim,
-        core_flops_expanded=mla * 2 * m.heads * (qk_dim + m.v_head_dim)
-        + (1 - mla) * 4 * m.heads * m.head_dim,
+        core_flops_absorbed=absorbed,
+        core_flops_expanded=expanded,
         expand_flops=mla * 2 * m.kv_lora * m.heads * (m.qk_nope_dim + m.v_head_dim),
         index_elements=m.index_dim,
         index_flops=2 * m.index_heads * m.index_dim,

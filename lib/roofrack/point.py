@@ -11,7 +11,7 @@ from roofrack.conversion import Study, to_study
 from roofrack.cost import estimate
 from roofrack.cost.columns import pools
 from roofrack.cost.layout import REASONS, Layout, layout, reasons, why_invalid
-from roofrack.cost.serving import places
+from roofrack.cost.passes import places
 from roofrack.cost.site import site
 from roofrack.derivatives import slopes
 from roofrack.errors import InfeasibleError, InputError

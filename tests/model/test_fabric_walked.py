@@ -11,7 +11,8 @@ from model.cases import PLACEMENT, TOPOLOGY, given, lay, result, study
 
 from roofrack.cost import layout as plans
 from roofrack.cost.collectives import all_gather, all_reduce
-from roofrack.cost.fabric import group, roads
+from roofrack.cost.roads import roads
+from roofrack.cost.ways import group
 from roofrack.tables import PLACED, PLACEMENTS
 
 BOARD = study("blackboard", "blackboard", "ideal")

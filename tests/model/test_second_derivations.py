@@ -11,10 +11,11 @@ from model.cases import given, lay, result, study
 
 from roofrack.cost import collectives, pipeline, routing
 from roofrack.cost.attention import attended
-from roofrack.cost.fabric import Wires, group
+from roofrack.cost.fabric import Wires
 from roofrack.cost.moe import distinct_experts
 from roofrack.cost.shares import Pass
 from roofrack.cost.site import site
+from roofrack.cost.ways import group
 
 BOARD = study("blackboard", "blackboard", "ideal")
 

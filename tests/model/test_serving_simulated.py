@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from model.cases import AFD, DISAGGREGATED, given, result, study
 
 from roofrack.cost import overlap
-from roofrack.cost.serving import tokens_per_pass
+from roofrack.cost.passes import tokens_per_pass
 
 TIME = ("t_compute_s", "t_weights_s", "t_kv_s", "t_activation_s", "t_overhead_s")
 LINEAR = {  # every time is linear in what is done: means over sequences are exact

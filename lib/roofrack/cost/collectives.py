@@ -2,13 +2,13 @@
 
 Every function returns a Transfer: seconds and bytes by level, so that what stays in the rack and
 what leaves it can be told apart; an idle level costs nothing. The ways themselves (ring, tree,
-level by level) belong to the group: `fabric.group`.
+level by level) belong to the group: `ways.group`.
 """
 
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, least
-from roofrack.cost.fabric import Group, Way
+from roofrack.cost.ways import Group, Way
 
 
 class Transfer(NamedTuple):

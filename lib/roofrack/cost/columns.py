@@ -3,25 +3,15 @@
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, ceil, choose, divide, largest, most
-from roofrack.calibration import Kernel
-from roofrack.cost import attention, moe, money
+from roofrack.cost import moe, money
+from roofrack.cost.caches import tier
 from roofrack.cost.forward import BLOCKS, COLLECTIVES, Parts
 from roofrack.cost.layout import why_invalid
 from roofrack.cost.memory import Memory, ffn_memory, memory
-from roofrack.cost.serving import (
-    NONE,
-    Places,
-    Spell,
-    decode_pass,
-    decode_spell,
-    places,
-    prefill_pass,
-    prefill_spell,
-    serve_spell,
-    tier,
-)
-from roofrack.cost.shares import Share
+from roofrack.cost.passes import Places, decode_pass, places, prefill_pass
+from roofrack.cost.serving import NONE, Spell, decode_spell, prefill_spell, serve_spell
 from roofrack.cost.site import Site, drafter, site
+from roofrack.cost.structure import kv_bytes_per_token, structure, waiting
 from roofrack.nouns import Scenario
 from roofrack.units import HOUR, MILLION
 
@@ -233,23 +223,6 @@ def kept_usd(at: Places) -> Number:
     return found
 
 
-def waiting(at: Site) -> dict[str, Number]:
-    """Return what the memory's price says about contexts and waiting caches (MODEL section 8)."""
-    s, hw = at.s, at.s.hardware
-    kv = kv_bytes_per_token(at)
-    gemm = s.calibration.kernel.gemm
-    flop_s = divide(2.0 * at.counts.active, at.formats.peak * gemm.compute_efficiency)
-    again = money.usd_per_s(s, 1.0) * flop_s
-    return {
-        "context_knee_tokens": money.context_knee(at.counts.active, _ridge(at, gemm), kv),
-        "hbm_drain_s": money.drain_s(hw.hbm_bytes, hw.hbm_bytes_per_s),
-        **{
-            f"break_even_{name}_s": choose(of.bytes > 0, money.break_even_s(of, kv, again), NONE)
-            for name, of in money.tiers(s).items()
-        },
-    }
-
-
 def deployment(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
     """Return the columns that say how a service is divided over machines and passes."""
     return {
@@ -270,58 +243,4 @@ def traffic(spell: Spell) -> dict[str, Number]:
         f"traffic_{kind}_{level}_bytes": sent
         for kind, levels in zip(COLLECTIVES, spell.traffic, strict=True)
         for level, sent in enumerate(levels, 1)
-    }
-
-
-def kv_bytes_per_token(at: Site) -> Number:
-    """Return KV bytes that one more token of context adds in all layers, windows not yet full."""
-    s, counts, m = at.s, at.counts, at.s.model
-    layers = counts.softmax_layers - m.shared_kv_layers
-    index = attention.cache_of(s, counts, 1.0).index
-    return attention.kv_bytes_per_layer(s, counts) * layers + index
-
-
-def _ridge(at: Site, kernel: Kernel) -> Number:
-    """Return FLOP per byte where arithmetic and memory traffic of a kernel class take as long."""
-    reached = at.s.hardware.hbm_bytes_per_s * kernel.hbm_efficiency
-    return divide(at.formats.peak * kernel.compute_efficiency, reached)
-
-
-def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number]:
-    """Return the columns that say how model, plan and machine fit each other."""
-    s, counts, plan = at.s, at.counts, at.plan
-    m, cal = s.model, s.calibration
-    dense = _ridge(at, cal.kernel.gemm) * mine.b_weights / 2.0
-    experts = _ridge(at, cal.kernel.moe) * mine.b_weights / 2.0
-    # weights held in several copies: each needs its own tokens; cp divides those of a prompt
-    divided = plan.cp if s.workload.phase == "prefill" else 1.0
-    copies_of_attention = plan.attention_ranks * divided
-    return {
-        "params_total": counts.total,
-        "params_active": counts.active,
-        "params_attention": counts.softmax_layers * counts.attention
-        - m.shared_kv_layers * counts.attention_kv
-        + m.linear_layers * counts.linear
-        + m.sparse_layers * counts.indexer,
-        "params_router": counts.router * m.moe_layers,
-        "kv_bytes_per_token": kv_bytes_per_token(at),
-        "attention_flops_per_context_token": counts.core_flops_absorbed * counts.softmax_layers,
-        "state_bytes": counts.state_bytes * m.linear_layers,
-        "sparsity": divide(m.experts, m.experts_per_token, 1.0),
-        "critical_batch": dense * counts.total / counts.active,
-        "critical_batch_attention": dense * copies_of_attention,
-        "critical_batch_dense": dense * plan.dp * divided,
-        "critical_batch_experts": experts
-        * plan.expert_copies
-        * divide(m.experts, m.experts_per_token, NONE),
-        "critical_batch_shared": choose(m.shared_experts > 0, dense * copies_of_attention, NONE),
-        "experts_touched": moe.slots_read(m, plan, mine.group_tokens),
-        "scale_out_fraction": exchange.happens * exchange.routing.leaving,
-        "domains_touched": choose(exchange.happens > 0, exchange.routing.domains, NONE),
-        "copies_leaving": exchange.happens * sum(exchange.routing.copies[1:2], start=0.0),
-        "dispatch_bytes": exchange.dispatch_bytes,
-        "combine_bytes": exchange.combine_bytes,
-        "expert_skew": choose(m.experts > 0, moe.skew(at, mine), NONE),
-        "bubble_fraction": 0.0,
-        "step_s_rel_std": choose(cal.step_rel_std > 0, cal.step_rel_std, NONE),
     }

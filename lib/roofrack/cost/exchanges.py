@@ -12,9 +12,9 @@ from roofrack.cost.collectives import (
     repeated,
     together,
 )
-from roofrack.cost.fabric import Group
 from roofrack.cost.shares import Pass, Share
 from roofrack.cost.site import Site
+from roofrack.cost.ways import Group
 
 
 class TensorParallel(NamedTuple):

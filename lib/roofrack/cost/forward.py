@@ -10,7 +10,7 @@ from roofrack.arithmetic import Number, choose, least, most
 from roofrack.cost import attention, ffn, moe, pipeline
 from roofrack.cost.collectives import Transfer, repeated, together
 from roofrack.cost.exchanges import context_parallel, tensor_parallel
-from roofrack.cost.fabric import Path, path
+from roofrack.cost.roads import Path, path
 from roofrack.cost.roofline import BlockTime, Work, block_time
 from roofrack.cost.shares import Pass, Share
 from roofrack.cost.shares import together as of_all

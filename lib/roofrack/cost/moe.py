@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p, most, padded, round_up
 from roofrack.cost.collectives import Transfer, repeated, together
-from roofrack.cost.fabric import Path
 from roofrack.cost.layout import Layout
+from roofrack.cost.roads import Path
 from roofrack.cost.roofline import Work
 from roofrack.cost.routing import Routing, all_to_all, expected_skew, route
 from roofrack.cost.shares import Share

@@ -5,34 +5,26 @@ decode pass with the prompts that keep the batch full, computed in passes of the
 beside the decoding sequences, or on a pool of their own.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, least, most, round_up
-from roofrack.cost import attention
-from roofrack.cost.fabric import path
+from roofrack.cost.caches import retrieve_s, transfer_s
 from roofrack.cost.forward import Forward, Parts, forward
 from roofrack.cost.overlap import Bounds, bounds, cached_more_s
+from roofrack.cost.passes import (
+    Places,
+    chunked,
+    decode_pass,
+    prefill_pass,
+    tokens_per_pass,
+    useful_flops,
+)
 from roofrack.cost.shares import Pass
-from roofrack.cost.site import AFD, DISAGGREGATED, Site, drafter, pool
-from roofrack.model import Counts
-from roofrack.nouns import Scenario
+from roofrack.cost.site import Site, drafter
 
 NONE = float("nan")
 """A column that a phase does not have; stored as null."""
-
-
-class Places(NamedTuple):
-    """Where the work is done: `main` (decode, attention), and pools for prompts and FFNs.
-
-    `prefill` is `main` and `ffn` is None where no point has such a pool. `separate` is 1 where
-    prompts are computed on machines of their own, `apart` where FFNs are.
-    """
-
-    main: Site
-    prefill: Site
-    ffn: Site | None
-    separate: Number
-    apart: Number
 
 
 class Spell(NamedTuple):
@@ -74,69 +66,6 @@ class Spell(NamedTuple):
     chunks_missing: Number = 0.0
 
 
-def places(main: Site) -> Places:
-    """Return where each part of a workload is done."""
-    s, w = main.s, main.s.workload
-    zero = 0.0 * w.serving
-    serves = w.phase == "serve"
-    separate = choose(w.serving >= DISAGGREGATED, 1.0, zero) if serves else 0.0
-    prefill = pool(main, s.prefill, separate > 0) if serves else main
-    if s.ffn is None or w.phase == "prefill":
-        return Places(main, prefill, None, separate, 0.0)
-    apart = choose(w.serving == AFD, 1.0, zero)
-    ffn = pool(main, s.ffn, apart > 0)
-    # a pool like the rest is still other machines
-    return Places(main, prefill, ffn._replace() if ffn is main else ffn, separate, apart)
-
-
-def decode_pass(main: Site) -> Pass:
-    """Return the decode pass; while serving a sequence has half its output behind it on average.
-
-    Every sequence brings the tokens drafted for it and the one before them.
-    """
-    w = main.s.workload
-    cached = w.prompt + w.output / 2.0 if w.phase == "serve" else w.context
-    return Pass(True, main.plan.microbatch, 1.0 + w.draft_tokens, cached, 1.0)
-
-
-def prefill_pass(at: Site, separate: Number) -> Pass:
-    """Return the prefill pass: whole prompts, or while serving their chunks.
-
-    While serving each attention rank takes `prefill_batch` prompts at a time, or a chunk, as far as
-    there are sequences.
-    """
-    w, plan = at.s.workload, at.plan
-    new = most(w.prompt - w.cached, 1.0)
-    if w.phase != "serve":
-        return Pass(False, plan.microbatch, new, w.cached, new)
-    in_chunks = chunked(at.s, separate)
-    chunk = choose(in_chunks > 0, least(w.chunk, new), new)
-    each = choose(in_chunks > 0, w.chunk / chunk, w.prefill_batch)
-    wanted = each * plan.attention_ranks
-    there_are = choose(separate > 0, wanted, plan.microbatch)
-    return Pass(False, least(wanted, there_are), chunk, w.cached, new)
-
-
-def chunked(s: Scenario, separate: Number) -> Number:
-    """Return 1 where prompts are computed in chunks beside decoding sequences, else 0."""
-    if "chunks" not in s.features:
-        return 0.0
-    return choose((s.workload.chunk > 0) & (separate == 0), 1.0, 0.0)
-
-
-def tokens_per_pass(drafted: Number, acceptance: Number) -> Number:
-    """Return the tokens that a sequence gains per pass: 1 + a + a^2 + ... + a^drafted.
-
-    Each drafted token is kept with probability a if all before it are, and the check itself always
-    yields one more. Leviathan, Kalman and Matias 2023 (arXiv:2211.17192) equation 1.
-    """
-    sure = acceptance >= 1.0
-    kept = choose(sure, 0.5, acceptance)
-    # 0^(n+1) has no derivative by n
-    power = choose(kept > 0, choose(kept > 0, kept, 0.5) ** (drafted + 1.0), 0.0)
-    return choose(sure, 1.0 + drafted, (1.0 - power) / (1.0 - kept))
-
-
 def draft_seconds(main: Site, checked: Pass) -> Number:
     """Return the time of drafting for one pass: one small pass for each drafted token."""
     if main.s.draft is None:
@@ -145,26 +74,6 @@ def draft_seconds(main: Site, checked: Pass) -> Number:
     one = bounds(small, forward(small, (checked._replace(new=1.0),)))
     # words looked up in the prompt take no layers and no time
     return main.s.workload.draft_tokens * choose(small.s.model.layers > 0, one.estimate, 0.0)
-
-
-def useful_flops(s: Scenario, counts: Counts, p: Pass) -> Number:
-    """Return model FLOP of one pass of the whole instance: no padding, no replication.
-
-    Matmuls of every token, the head once per sampled token (MODEL section 2), the cores.
-    """
-    body = choose(counts.abstract > 0, counts.active, counts.active - counts.head)
-    m = s.model
-    core = counts.core_flops_absorbed if p.decode else counts.core_flops_expanded
-    pairs = counts.full_layers * attention.seen(p, 0.0) + m.window_layers * attention.seen(
-        p, m.window
-    )
-    picked = m.sparse_layers * attention.seen(p, m.sparse_tokens) * counts.core_flops_absorbed
-    looked = m.sparse_layers * attention.seen(p, 0.0) * counts.index_flops
-    chunk = 0.0 if p.decode else counts.linear_chunk_flops
-    linear = m.linear_layers * (counts.linear_flops + chunk)
-    cores = (core * pairs + picked + looked + linear) * s.cost.attention_core
-    head = choose(counts.abstract > 0, 0.0, 2.0 * counts.head)
-    return p.sequences * (p.new * (2.0 * body + cores) + head * p.sampled)
 
 
 def decode_spell(at: Places) -> Spell:
@@ -197,6 +106,27 @@ def _single(t: Bounds, f: Forward, drafting: Number = 0.0) -> Spell:
     parts = f.parts._replace(overhead=f.parts.overhead + drafting)
     return Spell(
         t.estimate, t.lower, t.upper, parts, f.blocks, f.read_s, f.traffic, sides_busy_s(f)
+    )
+
+
+def _blend(one: Spell, times: Number, other: Spell, others: Number) -> Spell:
+    """Return the spell of so many of one pass and so many of another."""
+
+    def mix(a: Number, b: Number) -> Number:
+        return a * times + b * others
+
+    def each(a: Sequence[Number], b: Sequence[Number]) -> list[Number]:
+        return [mix(x, y) for x, y in zip(a, b, strict=True)]
+
+    return Spell(
+        step=mix(one.step, other.step),
+        lower=mix(one.lower, other.lower),
+        upper=mix(one.upper, other.upper),
+        parts=Parts(*each(one.parts, other.parts)),
+        blocks=tuple(each(one.blocks, other.blocks)),
+        read_s=(mix(one.read_s[0], other.read_s[0]), mix(one.read_s[1], other.read_s[1])),
+        traffic=tuple(each(a, b) for a, b in zip(one.traffic, other.traffic, strict=True)),
+        busy=(mix(one.busy[0], other.busy[0]), mix(one.busy[1], other.busy[1])),
     )
 
 
@@ -246,10 +176,7 @@ def serve_spell(at: Places) -> Spell:
     share = tokens / w.output / prompts  # prefill passes per decode pass
     alone, more = 1.0 - mixed * share, share * (1.0 - at.separate)
 
-    def blend(a: Number, b: Number) -> Number:
-        return a * alone + b * more
-
-    step = blend(t.estimate, u.estimate)
+    step = t.estimate * alone + u.estimate * more
     transferring = at.separate * transfer_s(at, prefilling)
     retrieving = retrieve_s(first, prefilling)
     period = choose(at.separate > 0, most(u.estimate, most(transferring, retrieving)), u.estimate)
@@ -257,25 +184,13 @@ def serve_spell(at: Places) -> Spell:
     instances = choose(w.prefill_instances > 0, w.prefill_instances, matched)
     fed = choose(at.separate > 0, least(1.0, divide(instances, matched, 1.0)), 1.0)
     cached = cached_token_s(first, passes, f) / first.plan.pp
-    parts = d.parts._replace(overhead=d.parts.overhead + drafting)
-    parts_beside = f.parts._replace(overhead=f.parts.overhead + drafting * mixed)
+    once, beside_s = _single(t, d, drafting), _single(u, f, drafting * mixed)
     per_prompt = useful_flops(first.s, first.counts, prefilling) * first.plan.pp * share
     kept = useful_flops(main.s, main.counts, decoding._replace(new=gained))
     flops = kept * main.plan.in_flight / main.plan.microbatch + per_prompt
     chunks = round_up(prefilling.prompt / prefilling.new, first.s.calibration.quantize)
     times = 1.0 + mixed * (chunks - 1.0) / first.plan.pp  # chunks follow each other through stages
-    return Spell(
-        step=step,
-        lower=blend(t.lower, u.lower),
-        upper=blend(t.upper, u.upper),
-        parts=Parts(*(blend(a, b) for a, b in zip(parts, parts_beside, strict=True))),
-        blocks=tuple(blend(a, b) for a, b in zip(d.blocks, f.blocks, strict=True)),
-        read_s=(blend(d.read_s[0], f.read_s[0]), blend(d.read_s[1], f.read_s[1])),
-        traffic=tuple(
-            [blend(a, b) for a, b in zip(x, y, strict=True)]
-            for x, y in zip(d.traffic, f.traffic, strict=True)
-        ),
-        busy=tuple(blend(a, b) for a, b in zip(sides_busy_s(d), sides_busy_s(f), strict=True)),
+    return _blend(once, alone, beside_s, more)._replace(
         ttft=u.estimate * times + transferring + retrieving,
         tpot=step / gained,
         tokens=tokens * fed,
@@ -315,54 +230,3 @@ def cached_token_s(at: Site, passes: tuple[Pass, ...], f: Forward) -> Number:
     p = passes[-1]
     prompts = p.sequences * p.new / p.prompt
     return cached_more_s(at, passes, f, p.prompt) / (prompts * p.prompt)
-
-
-def transfer_s(at: Places, p: Pass) -> Number:
-    """Return the time that the caches of a rank's prompts take from prefill to decode chips.
-
-    The chips of a rank send what only they hold, one prompt after the other; the slower side sets
-    the pace.
-    """
-    total = at.main.plan.chips + at.prefill.plan.chips
-    bytes_per_s: Number = float("inf")
-    fixed: Number = 0.0
-    for one in (at.prefill, at.main):
-        # another kind of machine is never in the same rack
-        chips = total
-        if at.prefill.s.hardware is not at.main.s.hardware:
-            chips = most(total, one.s.hardware.fabric[0].chips + 1.0)
-        way = path(one.s.hardware, one.s.calibration, chips)
-        bytes_per_s = least(bytes_per_s, one.plan.kv_shards * one.plan.pp * way.bytes_per_s)
-        fixed = most(fixed, way.latency_s + way.launch_s)
-    prompts = p.sequences / at.prefill.plan.attention_ranks
-    kept = attention.cache_of(at.main.s, at.main.counts, at.main.s.workload.prompt)
-    return prompts * sum(kept) / bytes_per_s + fixed
-
-
-def retrieve_s(at: Site, p: Pass) -> Number:
-    """Return the time that cached tokens take from the tier they waited in; 0 from HBM."""
-    s, plan = at.s, at.plan
-    bandwidth = tier(s).bytes_per_s * plan.kv_shards * plan.pp
-    prompts = most(p.sequences * p.new / p.prompt / plan.attention_ranks, 1.0)
-    kept = sum(attention.cache_of(s, at.counts, s.workload.cached))
-    fetched = choose(s.workload.cached > 0, kept, 0.0)
-    return choose(s.workload.cache_tier > 0, divide(prompts * fetched, bandwidth), 0.0)
-
-
-class Tier(NamedTuple):
-    """A chip's share of the memory that cached tokens wait in."""
-
-    bytes: Number
-    bytes_per_s: Number
-
-
-def tier(s: Scenario) -> Tier:
-    """Return the tier of `workload.cache_tier`; HBM for those that stay there."""
-    hw, where = s.hardware, s.workload.cache_tier
-    host, flash = hw.tiers.host, hw.tiers.flash
-    return Tier(
-        choose(where == 0, hw.hbm_bytes, choose(where == 1, host.bytes, flash.bytes)),
-        choose(
-            where == 0, hw.hbm_bytes_per_s, choose(where == 1, host.bytes_per_s, flash.bytes_per_s)
-        ),
-    )

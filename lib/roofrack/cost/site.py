@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from roofrack.arithmetic import Number, choose
-from roofrack.cost.fabric import Roads, roads
 from roofrack.cost.layout import Layout, layout
+from roofrack.cost.roads import Roads, roads
 from roofrack.cost.routing import Unevenness, unevenness
 from roofrack.cost.shares import Formats, Pass, Share, formats, share
 from roofrack.model import Counts, Model, count

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from roofrack import conversion
+from roofrack.axes import axis_of
 from roofrack.errors import InputError, nearest
 from roofrack.fields import Leaf, leaf_of
 from roofrack.leaves import entries, plain
@@ -87,5 +87,5 @@ def _values(name: str, leaf: Leaf, value: Any) -> np.ndarray:
     several = list(value) if isinstance(value, list | tuple | range | set | frozenset) else [value]
     several = [v.item() if isinstance(v, np.generic) else v for v in several]
     where = f"within.{name}"
-    coded = conversion._axis(where, where, leaf, several).values
+    coded = axis_of(where, where, leaf, several).values
     return np.array(list(dict.fromkeys(coded.tolist())))

@@ -11,7 +11,8 @@ import numpy as np
 from roofrack.cost.columns import invalid
 from roofrack.cost.forward import Parts
 from roofrack.cost.layout import REASONS, layout, why_invalid
-from roofrack.cost.serving import Places, Spell, places, serve_spell
+from roofrack.cost.passes import Places, places
+from roofrack.cost.serving import Spell, serve_spell
 from roofrack.cost.site import site
 from roofrack.errors import InputError
 from roofrack.nouns import Scenario

@@ -3,7 +3,8 @@
 import numpy as np
 import polars as pl
 
-from roofrack.conversion import Axis, Study
+from roofrack.axes import Axis
+from roofrack.conversion import Study
 from roofrack.cost.layout import reasons
 from roofrack.grid import Block
 from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS, RESULTS

@@ -1,0 +1,103 @@
+"""Refuse what would have no effect: identical rows would look like an answer."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from roofrack.axes import Axis
+from roofrack.errors import InputError
+from roofrack.schema import ALIASES, PARTS
+from roofrack.tables import SERVING
+
+_UNUSED = {
+    "decode": ("prompt", "output", "cached", "prefill_batch", "cache_tier", "hold_s"),
+    "prefill": ("context", "output", "prefill_batch", "draft_tokens", "acceptance", "draft_layers"),
+    "serve": ("context",),
+}
+"""Leaves of the workload that a phase does not look at."""
+
+
+def check_used(phase: str, config: Mapping[str, Any], found: Mapping[str, Axis]) -> None:
+    """Refuse to vary what has no effect: identical rows would look like an answer."""
+    for name in _UNUSED[phase]:
+        if f"workload.{name}" in found or (name in ALIASES and config.get(name) is not None):
+            uses = [n for n in ("context", "prompt", "output", "cached") if n not in _UNUSED[phase]]
+            raise InputError(
+                f"{name if name in ALIASES else f'workload.{name}'}: has no effect on "
+                f"workload.phase={phase}, which uses {', '.join(uses)}"
+            )
+
+
+def check_parts(
+    phase: str,
+    config: Mapping[str, Any],
+    leaves: Mapping[str, float],
+    found: Mapping[str, Axis],
+) -> None:
+    """Refuse parts of a deployment, and what is set of them, where nothing uses them."""
+
+    def values(path: str) -> Any:
+        return found[path].values if path in found else np.array([leaves[path]])
+
+    serving = values("workload.serving")
+    chosen = config["choices"]
+    pools = {
+        "prefill": ("serve", 1, "disaggregated or afd"),
+        "ffn": ("decode or serve", 2, "afd"),
+    }
+    for part, (phases, least, modes) in pools.items():
+        used = phase in phases and np.any(serving >= least)
+        for group in PARTS[part]:
+            if chosen.get(f"{part}_{group}") is not None and not used:
+                raise InputError(
+                    f"{group}@{part}.{group}={chosen[f'{part}_{group}']}: used only with "
+                    f"workload.phase={phases} and workload.serving={modes}"
+                )
+    drafts = np.any(values("workload.draft_tokens") > 0) and phase != "prefill"
+    if chosen.get("draft_model") is not None and not drafts:
+        raise InputError(
+            f"model@draft.model={chosen['draft_model']}: used only with workload.draft_tokens "
+            "above 0, in decode or serve"
+        )
+    serves = {"decode": (0, 2), "prefill": (0,), "serve": (0, 1, 2)}[phase]
+    if not np.all(np.isin(serving, serves)):
+        allowed = ", ".join(SERVING[i] for i in serves)
+        wrong = SERVING[int(next(v for v in serving if v not in serves))]
+        raise InputError(
+            f"workload.serving={wrong}: has no effect on workload.phase={phase}; allowed: {allowed}"
+        )
+    for path, useful in (
+        ("workload.chunk", np.any(serving == 0) and phase == "serve"),
+        ("workload.prefill_instances", np.any(serving >= 1) and phase == "serve"),
+    ):
+        if np.any(values(path) > 0) and not useful:
+            mode = "aggregated" if path.endswith("chunk") else "disaggregated or afd"
+            raise InputError(
+                f"{path}={values(path)[0]:g}: used only with workload.phase=serve and "
+                f"workload.serving={mode}"
+            )
+
+
+def check_racks(config: Mapping[str, Any]) -> None:
+    """Refuse racks and dp together: racks solves dp."""
+    given = config["parallelism"].get("dp", 1)
+    if config.get("racks") is not None and given != 1:
+        raise InputError(
+            f"parallelism.dp={given} and racks={config['racks']}: racks solves dp; "
+            "leave parallelism.dp at 1 (parallelism=rack) or drop racks"
+        )
+
+
+def check_sparsity(
+    config: Mapping[str, Any], leaves: Mapping[str, float], found: Mapping[str, Axis]
+) -> None:
+    """Refuse sparsity without experts, or beside another number of them."""
+    if config.get("sparsity") is None:
+        return
+    if leaves["model.experts_per_token"] == 0:
+        raise InputError(
+            f"sparsity={config['sparsity']}: {config['model'].get('name')} has no experts"
+        )
+    if "model.experts" in found:
+        raise InputError("sparsity and model.experts: both set the number of experts; give one")
