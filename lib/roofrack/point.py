@@ -43,8 +43,10 @@ def point(
     if strict and not study.axes and (mask := int(flat["why_invalid"][0])):
         raise InfeasibleError(_why_not(study, mask))
     rows = [_row(study, flat, index) for index in range(total)]
-    if study.axes or not strict:
-        return rows if study.axes else rows[0]
+    if study.axes:
+        return rows
+    if not strict:
+        return rows[0]
     return rows[0] | {"elasticities": None if rows[0]["why_invalid"] else elasticities(study)}
 
 
@@ -85,14 +87,15 @@ def _plain(name: str, value: Any) -> Any:
 
 def _why_not(study: Study, mask: int) -> str:
     """Say why a single plan cannot run: the keys that clash, their values, and what would do."""
+    main = site(study.grid())
     said: list[str] = []
     explained = 0
-    for part, at in pools(places(site(study.grid()))).items():
+    for part, at in pools(places(main)).items():
         theirs = int(why_invalid(at.s, at.plan, at.formats.peak))
         if theirs:
             said += [_named(study, part, text) for text in _said(_seen(study, part), theirs)]
             explained |= theirs
-    own = int(why_invalid(study.grid(), layout(study.grid()), site(study.grid()).formats.peak))
+    own = int(why_invalid(main.s, main.plan, main.formats.peak))
     said = _said(study, own | mask & ~explained) + said
     return "this plan cannot run: " + "; ".join(said)
 
@@ -130,14 +133,17 @@ def _divides(
 
     def say(study: Study) -> str:
         got, whole = value(layout(study.grid())), study.leaves[size]
-        near = sorted(_divisors(whole), key=lambda d: abs(d - got))[:2]
         return (
             f"{degree}={got:g} does not divide {size}={whole:g} of {study.labels['model']}; "
-            f"divisors near it: {', '.join(f'{d:g}' for d in sorted(near))}"
-            f"{more and f', {more}'}"
+            f"{_divisors_near(got, whole)}{more and f', {more}'}"
         )
 
     return say
+
+
+def _divisors_near(got: float, whole: float) -> str:
+    near = sorted(_divisors(whole), key=lambda d: abs(d - got))[:2]
+    return f"divisors near it: {', '.join(f'{d:g}' for d in sorted(near))}"
 
 
 def _divisors(whole: float) -> list[int]:
@@ -160,10 +166,9 @@ def _slots(study: Study) -> str:
     places = f"{plan.slots:g} places for experts"
     if copies:
         places += f" (model.experts={plan.slots - copies:g} and {copies:g} second copies)"
-    near = sorted(_divisors(plan.slots), key=lambda d: abs(d - plan.ep))[:2]
     return (
         f"parallelism.ep={plan.ep:g} does not divide the {places} of {study.labels['model']}; "
-        f"divisors near it: {', '.join(f'{d:g}' for d in sorted(near))}"
+        f"{_divisors_near(plan.ep, plan.slots)}"
     )
 
 

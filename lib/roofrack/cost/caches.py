@@ -1,14 +1,10 @@
 """How long cached tokens are on their way: between pools, and from where they waited."""
 
-from typing import NamedTuple
-
 from roofrack.arithmetic import Number, choose, divide, least, most
-from roofrack.cost import attention
+from roofrack.cost import attention, money
 from roofrack.cost.passes import Places
-from roofrack.cost.roads import path
 from roofrack.cost.shares import Pass
-from roofrack.cost.site import Site
-from roofrack.nouns import Scenario
+from roofrack.cost.site import Site, way_from
 
 
 def transfer_s(at: Places, p: Pass) -> Number:
@@ -17,15 +13,10 @@ def transfer_s(at: Places, p: Pass) -> Number:
     The chips of a rank send what only they hold, one prompt after the other; the slower side sets
     the pace.
     """
-    total = at.main.plan.chips + at.prefill.plan.chips
     bytes_per_s: Number = float("inf")
     fixed: Number = 0.0
     for one in (at.prefill, at.main):
-        # another kind of machine is never in the same rack
-        chips = total
-        if at.prefill.s.hardware is not at.main.s.hardware:
-            chips = most(total, one.s.hardware.fabric[0].chips + 1.0)
-        way = path(one.s.hardware, one.s.calibration, chips)
+        way = way_from(one, at.main, at.prefill)
         bytes_per_s = least(bytes_per_s, one.plan.kv_shards * one.plan.pp * way.bytes_per_s)
         fixed = most(fixed, way.latency_s + way.launch_s)
     prompts = p.sequences / at.prefill.plan.attention_ranks
@@ -36,27 +27,8 @@ def transfer_s(at: Places, p: Pass) -> Number:
 def retrieve_s(at: Site, p: Pass) -> Number:
     """Return the time that cached tokens take from the tier they waited in; 0 from HBM."""
     s, plan = at.s, at.plan
-    bandwidth = tier(s).bytes_per_s * plan.kv_shards * plan.pp
+    bandwidth = money.tier(s).bytes_per_s * plan.kv_shards * plan.pp
     prompts = most(p.sequences * p.new / p.prompt / plan.attention_ranks, 1.0)
     kept = sum(attention.cache_of(s, at.counts, s.workload.cached))
     fetched = choose(s.workload.cached > 0, kept, 0.0)
     return choose(s.workload.cache_tier > 0, divide(prompts * fetched, bandwidth), 0.0)
-
-
-class Tier(NamedTuple):
-    """A chip's share of the memory that cached tokens wait in."""
-
-    bytes: Number
-    bytes_per_s: Number
-
-
-def tier(s: Scenario) -> Tier:
-    """Return the tier of `workload.cache_tier`; HBM for those that stay there."""
-    hw, where = s.hardware, s.workload.cache_tier
-    host, flash = hw.tiers.host, hw.tiers.flash
-    return Tier(
-        choose(where == 0, hw.hbm_bytes, choose(where == 1, host.bytes, flash.bytes)),
-        choose(
-            where == 0, hw.hbm_bytes_per_s, choose(where == 1, host.bytes_per_s, flash.bytes_per_s)
-        ),
-    )

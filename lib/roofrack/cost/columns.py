@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, ceil, choose, divide, largest, most
 from roofrack.cost import moe, money
-from roofrack.cost.caches import tier
 from roofrack.cost.forward import BLOCKS, COLLECTIVES, Parts
 from roofrack.cost.layout import why_invalid
 from roofrack.cost.memory import Memory, ffn_memory, memory
@@ -66,7 +65,7 @@ def chips_of(at: Places, spell: Spell) -> Chips:
 def invalid(at: Places, spell: Spell) -> Number:
     """Return why the scenario cannot run: a bit of `layout.REASONS` for each cause, on any pool."""
     s, w = at.main.s, at.main.s.workload
-    tier_missing = (w.cached > 0) & (w.phase != "decode") & (tier(at.prefill.s).bytes <= 0)
+    tier_missing = (w.cached > 0) & (w.phase != "decode") & (money.tier(at.prefill.s).bytes <= 0)
     parts_missing = (w.draft_tokens > 0) & (s.draft is None) & (w.phase != "prefill")
     parts_missing = parts_missing | ((w.serving > 1) & (s.ffn is None) & (w.phase != "prefill"))
     if "chunks" not in s.features:
@@ -214,13 +213,10 @@ def kept_usd(at: Places) -> Number:
     """Return what keeping one cached token until its next use and fetching it costs."""
     s = at.prefill.s
     kv = kv_bytes_per_token(at.main)
-    found: Number = 0.0
-    for index, tier_of in enumerate(money.tiers(s).values()):
-        cost = money.hold_usd(tier_of, kv, s.workload.hold_s)
-        if index:  # what is in HBM is read by the attention itself
-            cost = cost + money.retrieve_usd(tier_of, kv)
-        found = choose(s.workload.cache_tier == index, cost, found)
-    return found
+    tier = money.tier(s)
+    # what is in HBM is read by the attention itself
+    fetched = choose(s.workload.cache_tier > 0, money.retrieve_usd(tier, kv), 0.0)
+    return money.hold_usd(tier, kv, s.workload.hold_s) + fetched
 
 
 def deployment(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:

@@ -10,11 +10,11 @@ from roofrack.arithmetic import Number, choose, least, most
 from roofrack.cost import attention, ffn, moe, pipeline
 from roofrack.cost.collectives import Transfer, repeated, together
 from roofrack.cost.exchanges import context_parallel, tensor_parallel
-from roofrack.cost.roads import Path, path
+from roofrack.cost.roads import Path
 from roofrack.cost.roofline import BlockTime, Work, block_time
 from roofrack.cost.shares import Pass, Share
 from roofrack.cost.shares import together as of_all
-from roofrack.cost.site import Site
+from roofrack.cost.site import Site, way_from
 
 BLOCKS = (
     "attention_projections",
@@ -66,8 +66,8 @@ class Forward(NamedTuple):
     The two sides and the crossing between them are of one part; `parts` and `blocks` (busy seconds
     of each block, as in BLOCKS) of the whole pass, as are `read_s`, seconds of each side's weights
     and cache at the full bandwidth of its chips, and `traffic`: bytes that a chip sends by level,
-    for each of COLLECTIVES. `apart` is 1
-    where the FFN side is a pool of its own; `fixed` what each pass costs besides.
+    for each of COLLECTIVES. `apart` is 1 where the FFN side is a pool of its own; `fixed` what each
+    pass costs besides.
     """
 
     attention: Side
@@ -78,7 +78,6 @@ class Forward(NamedTuple):
     fixed: Number
     parts: Parts
     blocks: tuple[Number, ...]
-    exchange: moe.Exchange
     read_s: tuple[Number, Number]
     traffic: tuple[list[Number], ...]
 
@@ -129,7 +128,6 @@ def forward(
         fixed=hops + step_s,
         parts=parts,
         blocks=tuple(batches * total(timed[name], "busy") for name in BLOCKS),
-        exchange=moved.exchange,
         read_s=(_read_s(at, works, False) * batches, _read_s(far or at, works, True) * batches),
         traffic=tuple([batches * b for b in t.sent_bytes] for t in moved.kinds),
     )
@@ -171,7 +169,6 @@ class _Moved(NamedTuple):
     exposed: Number  # of the experts' exchange, in place of the sum of its levels
     kinds: tuple[Transfer, ...]
     hops: Transfer
-    exchange: moe.Exchange
     crossing: moe.Crossing
     way_inside: Number  # 1 if the crossing stays on the innermost level
 
@@ -188,41 +185,32 @@ def _moved(
     ep = repeated(exchange.transfer, here)
     decodes = [choose(p.sequences > 0, 1.0, 0.0) for p in passes if p.decode]
     hops = pipeline.hops(s, plan, at.roads.pipeline, mine, sum(decodes, start=0.0))
-    none = moe.Crossing(0.0, 0.0, 0.0)
+    crossing = moe.Crossing(0.0, 0.0, 0.0)
     inside: Number = 0.0
+    sent = ep.sent_bytes
     if far is not at:
         way = _way(at, far)
-        crossing = moe.crossing(s, plan, far.plan, way, mine, theirs, moe.skew(far, theirs))
-        none = moe.Crossing(*(apart * value for value in crossing))
+        there = moe.crossing(s, plan, far.plan, way, mine, theirs, moe.skew(far, theirs))
+        crossing = moe.Crossing(*(apart * value for value in there))
         inside = choose(way.depth == 0, 1.0, 0.0)
         sent = [
-            ep.sent_bytes[i] + choose(way.depth == i, none.sent_bytes, 0.0)
-            for i in range(len(ep.sent_bytes))
+            size + choose(way.depth == depth, crossing.sent_bytes, 0.0)
+            for depth, size in enumerate(sent)
         ]
-        kinds = (together(tp.attention, tp.ffn), cp, Transfer(ep.seconds, sent), hops)
-    else:
-        kinds = (together(tp.attention, tp.ffn), cp, ep, hops)
     return _Moved(
         near=together(tp.attention, cp, ep),
         beyond=tp.ffn,
         exposed=here * exchange.exposed - sum(ep.seconds),
-        kinds=kinds,
+        kinds=(together(tp.attention, tp.ffn), cp, Transfer(ep.seconds, sent), hops),
         hops=hops,
-        exchange=exchange,
-        crossing=none,
+        crossing=crossing,
         way_inside=inside,
     )
 
 
 def _way(at: Site, far: Site) -> Path:
-    """Return the way between two pools: the slower end's. Two kinds of machine share no rack."""
-    ways = []
-    for one in (at, far):
-        chips = at.plan.chips + far.plan.chips
-        if far.s.hardware is not at.s.hardware:
-            chips = most(chips, one.s.hardware.fabric[0].chips + 1.0)
-        ways.append(path(one.s.hardware, one.s.calibration, chips))
-    a, b = ways
+    """Return the way between two pools: the slower end's."""
+    a, b = (way_from(one, at, far) for one in (at, far))
     return Path(
         least(a.bytes_per_s, b.bytes_per_s),
         most(a.latency_s, b.latency_s),

@@ -99,6 +99,15 @@ def tiers(s: Scenario) -> dict[str, Tier]:
     return {"hbm": hbm, "host": hw.tiers.host, "flash": hw.tiers.flash}
 
 
+def tier(s: Scenario) -> Tier:
+    """Return the memory of `workload.cache_tier`."""
+    where = s.workload.cache_tier
+    hbm, host, flash = (vars(of) for of in tiers(s).values())
+    return Tier(
+        **{n: choose(where == 0, hbm[n], choose(where == 1, host[n], flash[n])) for n in hbm}
+    )
+
+
 def hold_usd(tier: Tier, kv_bytes: Number, seconds: Number) -> Number:
     """Return what it costs to keep `kv_bytes` for some time: their share of the tier's price."""
     return tier.usd_per_hour / HOUR * divide(kv_bytes, tier.bytes) * seconds

@@ -3,9 +3,9 @@
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from roofrack.arithmetic import Number, choose
+from roofrack.arithmetic import Number, choose, most
 from roofrack.cost.layout import Layout, layout
-from roofrack.cost.roads import Roads, roads
+from roofrack.cost.roads import Path, Roads, path, roads
 from roofrack.cost.routing import Unevenness, unevenness
 from roofrack.cost.shares import Formats, Pass, Share, formats, share
 from roofrack.model import Counts, Model, count
@@ -65,6 +65,17 @@ def _either(condition: Number, this: Any, other: Any) -> Any:
         else:
             chosen[name] = choose(condition, a, b)
     return type(this)(**chosen)
+
+
+def way_from(one: Site, at: Site, far: Site) -> Path:
+    """Return the way between the pools `at` and `far` as the machines of `one` of them have it.
+
+    Two kinds of machine are never in the same rack.
+    """
+    chips = at.plan.chips + far.plan.chips
+    if far.s.hardware is not at.s.hardware:
+        chips = most(chips, one.s.hardware.fabric[0].chips + 1.0)
+    return path(one.s.hardware, one.s.calibration, chips)
 
 
 def drafter(at: Site) -> Site:
