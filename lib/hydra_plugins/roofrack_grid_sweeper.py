@@ -6,7 +6,7 @@ Hydra imports this module at every start, so it imports nothing heavy.
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,12 @@ class GridSweeper(BasicSweeper):
         """Take Hydra's context, and a launcher that reports the first failure and nothing else."""
         super().setup(**kwargs)
         assert self.launcher is not None
-        self.launcher = _Reporting(self.launcher)  # type: ignore[assignment]
+        assert self.hydra_context is not None and self.config is not None
+        overrides = _plain(self.config.hydra.overrides.hydra)
+        loader = self.hydra_context.config_loader
+        self.launcher = _Reporting(  # type: ignore[assignment]
+            self.launcher, lambda job: config.calibrated(job, loader, _searching(overrides))
+        )
 
     def sweep(self, arguments: list[str]) -> Any:
         """Run the jobs that the study and the command line ask for."""
@@ -71,19 +76,28 @@ class GridSweeper(BasicSweeper):
         """Do nothing: the command line has composed each choice, and it takes 0.1 s a job."""
 
 
+def _searching(overrides: Sequence[str]) -> tuple[str, ...]:
+    return tuple(text for text in overrides if text.startswith("hydra.searchpath="))
+
+
 def _plain(node: Any) -> Any:
     return OmegaConf.to_container(node, resolve=False)
 
 
 class _Reporting:
-    """A launcher whose failed jobs raise their own error, without Hydra's lines about it."""
+    """A launcher whose failed jobs raise their own error, without Hydra's lines about it.
 
-    def __init__(self, launcher: Any) -> None:
+    Each job is launched with what `complete` makes of its overrides.
+    """
+
+    def __init__(self, launcher: Any, complete: Callable[[Sequence[str]], list[str]]) -> None:
         self._launcher = launcher
+        self._complete = complete
 
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
+        job_overrides = [self._complete(job) for job in job_overrides]
         returns = self._launcher.launch(job_overrides, initial_job_idx=initial_job_idx)
         for number, job in enumerate(returns, initial_job_idx):
             if job.status == JobStatus.FAILED:

@@ -108,6 +108,7 @@ class Study:
         return Pool(
             hardware=self._part(part, "hardware", leaves),
             plan=self._part(part, "parallelism", leaves),
+            calibration=self._part(part, "calibration", leaves),
         )
 
     def _part(self, part: str, group: str, leaves: Mapping[str, Any]) -> Any:

@@ -64,6 +64,12 @@ class Hardware:
     """
 
     flops_per_s: FlopsPerS = field()
+    sms: float = amount(
+        "multiprocessors that tiles are dealt to; 0 = not told, nothing is lost in waves",
+        "",
+        0,
+        integer=True,
+    )
     hbm_bytes: float = positive("memory of one chip", "byte")
     hbm_bytes_per_s: float = positive("memory bandwidth of one chip", "byte/s")
     fabric: tuple[Level, ...] = field()

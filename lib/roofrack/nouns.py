@@ -28,6 +28,7 @@ class Pool:
 
     hardware: Hardware | None = None
     plan: Plan | None = None
+    calibration: Calibration | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

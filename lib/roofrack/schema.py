@@ -26,8 +26,8 @@ SECTIONS: dict[str, type] = GROUPS | {"cost": Cost}
 """Every part of the configuration that becomes part of a scenario."""
 
 PARTS: dict[str, dict[str, type]] = {
-    "prefill": {"hardware": Hardware, "parallelism": Plan},
-    "ffn": {"hardware": Hardware, "parallelism": Plan},
+    "prefill": {"hardware": Hardware, "parallelism": Plan, "calibration": Calibration},
+    "ffn": {"hardware": Hardware, "parallelism": Plan, "calibration": Calibration},
     "draft": {"model": Model},
 }
 """Parts of a deployment that may differ from the rest: `hardware@prefill.hardware=h800` chooses a
@@ -49,8 +49,14 @@ ALIASES = {
 """Axes people think in, and the leaf that each one writes; `racks` solves its leaf from the chips
 of a rack, `sparsity` sets its leaf to so many times experts_per_token."""
 
-NOTES = ("name", "sources", "assumed", "published", "price_date")
+NOTES = ("name", "sources", "assumed", "published", "price_date", "calibrated_as", "fits")
 """Keys of a group file that tell about it and never reach the cost model."""
+
+AUTO = "auto"
+"""The calibration that stands for the one a machine's file names (`calibrated_as`)."""
+
+FALLBACK = "default"
+"""The calibration of a machine whose file names none."""
 
 
 def defaults(group: str) -> dict[str, Any]:

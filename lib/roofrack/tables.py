@@ -43,6 +43,15 @@ DTYPES = {
 }
 """Every dtype by name. The same name may be given for storage and for maths."""
 
+OWN_WEIGHTS = ("weights", *DTYPES)
+"""Formats of a part of the weights: the same as the others, or one of its own."""
+
+OWN_OUTPUT = ("attention", *DTYPES)
+"""Formats of the projection out of the attention: that of those into it, or one of its own."""
+
+OWN_MATH = ("math", *DTYPES)
+"""Formats that a part computes in: the same as the others, or one of its own."""
+
 
 class Topology(NamedTuple):
     """How the chips of a level are wired: torus axes (0 = switched), or a link for every pair."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 
 from roofrack.fields import Leaf, amount, at_least_one, declare, name, positive, static
-from roofrack.tables import CACHE_TIERS, DTYPES, PHASES, SERVING
+from roofrack.tables import CACHE_TIERS, DTYPES, OWN_MATH, OWN_OUTPUT, OWN_WEIGHTS, PHASES, SERVING
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -11,9 +11,14 @@ class Dtypes:
     """Number format of each kind of data, and of the maths."""
 
     weights: float = name("weights", DTYPES, "bf16")
+    attention: float = name("weights of the attention projections", OWN_WEIGHTS, "weights")
+    attention_out: float = name("weights of the projection after it", OWN_OUTPUT, "attention")
+    experts: float = name("weights of the routed experts", OWN_WEIGHTS, "weights")
+    head: float = name("weights of head and embedding", OWN_WEIGHTS, "weights")
     activations: float = name("activations between blocks and in all-reduces", DTYPES, "bf16")
     kv: float = name("KV cache", DTYPES, "bf16")
     math: float = name("matrix units", DTYPES, "bf16")
+    experts_math: float = name("matrix units of the routed experts", OWN_MATH, "math")
     dispatch: float = name("tokens on their way to the experts", DTYPES, "bf16")
     combine: float = name("tokens on their way back", DTYPES, "bf16")
     index: float = name("keys of a sparse-attention indexer", DTYPES, "fp8")

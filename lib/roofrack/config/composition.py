@@ -218,8 +218,48 @@ def _set(config: DictConfig, override: Override) -> None:
 @lru_cache(maxsize=256)
 def _base(overrides: tuple[str, ...], config_dir: str | None, stamp: object) -> Base:
     """Compose groups. `stamp` is there for the cache: it changes when a YAML file does."""
+    loader = _loader(config_dir)
+    base = _loaded(overrides, loader)
+    named = _calibrations(base)
+    return _loaded((*overrides, *named), loader) if named else base
+
+
+def calibrated(
+    job: Sequence[str], loader: ConfigLoader, hydra_overrides: Sequence[str] = ()
+) -> list[str]:
+    """Return the overrides of a job and those that name its calibration, if it is `auto`.
+
+    For jobs that Hydra itself composes; `compose` needs no help.
+    """
+    options = options_of(loader, hydra_overrides)
+    groups = tuple(o.input_line or "" for o in parse(job) if not _is_plain(o, options))
+    return [*job, *_calibrations(_loaded((*hydra_overrides, *groups), loader))]
+
+
+def _calibrations(base: Base) -> list[str]:
+    """Return the overrides that put a machine's own calibration in the place of `auto`.
+
+    A pool on machines of its own has theirs, unless one is chosen for it.
+    """
+    if base.choices.get("calibration") != schema.AUTO:
+        return []
+
+    def of(machine: Any) -> str:
+        return str((machine or {}).get("calibrated_as") or schema.FALLBACK)
+
+    found = [f"calibration={of(base.tree['hardware'])}"]
+    for part, groups in schema.PARTS.items():
+        where = f"calibration@{part}.calibration"
+        if "calibration" not in groups or base.choices.get(where) not in (None, schema.AUTO):
+            continue
+        if base.choices.get(f"hardware@{part}.hardware") is not None:
+            found.append(f"{where}={of((base.tree.get(part) or {}).get('hardware'))}")
+    return found
+
+
+def _loaded(overrides: tuple[str, ...], loader: ConfigLoader) -> Base:
     try:
-        config = _loader(config_dir).load_configuration(
+        config = loader.load_configuration(
             PRIMARY, list(overrides), run_mode=RunMode.RUN, from_shell=False
         )
     except UnicodeDecodeError as error:

@@ -6,10 +6,15 @@ the cache by KV heads at most, an MLA latent not at all.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, least, most, padded
+from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.calibration import Kernel
+from roofrack.cost.ffn import product
+from roofrack.cost.kernels import attention as cores_of
+from roofrack.cost.kernels import formats as kinds
 from roofrack.cost.layout import Layout
-from roofrack.cost.roofline import Work
+from roofrack.cost.roofline import Chip, Work
 from roofrack.cost.shares import Pass, Share, bytes_of
+from roofrack.cost.site import Site
 from roofrack.model import Counts
 from roofrack.nouns import Scenario
 
@@ -37,32 +42,49 @@ def params(s: Scenario, counts: Counts, plan: Layout) -> Number:
     )
 
 
-def projections(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
-    """Return the work of the projections into and out of the cores of all layers."""
+def out_params(s: Scenario, counts: Counts, plan: Layout) -> Number:
+    """Return those of `params` that project out of the softmax cores."""
     m = s.model
-    gemm = s.calibration.kernel.gemm
-    held = params(s, counts, plan) * plan.imbalance
-    rows = padded(mine.attention_tokens, gemm.tile, s.calibration.quantize)
+    width = m.heads * choose(m.kv_lora > 0, m.v_head_dim, m.head_dim) / plan.attention_tp
+    return counts.softmax_layers * width * m.d_model * (1.0 - counts.abstract)
+
+
+def projections(at: Site, mine: Share) -> list[Work]:
+    """Return the work of the projections into and out of the cores of all layers.
+
+    A softmax layer: D to queries, keys, values and gate at once, heads to D. Compressed queries and
+    MLA's keys and values go through a latent; those of MLA are absorbed into queries and outputs,
+    which takes as many FLOP as expanding one token. Then linear layers, and the indexer of sparse
+    ones.
+    """
+    m, counts, plan = at.s.model, at.counts, at.plan
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
-    query = m.heads * (mla * (m.qk_nope_dim + m.qk_rope_dim) + (1 - mla) * m.head_dim)
-    value = m.heads * (mla * m.v_head_dim + (1 - mla) * m.head_dim)
-    state = 2 * (m.linear_key_heads * m.linear_key_dim + m.linear_value_heads * m.linear_value_dim)
-    # in and out of the two GEMMs: D -> q, k, v; heads -> D
-    width = 2 * m.d_model + (query + value) / plan.attention_tp + counts.kv_elements
-    linear = 2 * m.d_model + state / plan.attention_tp
+    compressed = choose(m.q_lora > 0, 1.0, 0.0)
+    heads = m.heads / plan.attention_tp
+    query = heads * (mla * (m.qk_nope_dim + m.qk_rope_dim) + (1 - mla) * m.head_dim)
+    value = heads * (mla * m.v_head_dim + (1 - mla) * m.head_dim)
+    own_kv = 1.0 - divide(m.shared_kv_layers, counts.softmax_layers)
+    kv = (1 - mla) * own_kv * 2.0 * m.kv_heads * m.head_dim / kv_ways(at.s, plan)
+    latent = mla * (m.kv_lora + m.qk_rope_dim)
+    first = choose(m.q_lora > 0, m.q_lora, query) + latent + kv + m.attention_gate * value
+    linear = m.linear_value_heads * m.linear_value_dim / plan.attention_tp
+    gated = divide(counts.linear, m.d_model) / plan.attention_tp - linear
     attends = choose(m.heads > 0, 1.0, 0.0)
-    widths = (counts.softmax_layers * width + m.linear_layers * linear) * plan.imbalance
-    return Work(
-        flops=2.0 * held * rows,
-        peak=mine.peak,
-        weight_bytes=held * mine.b_weights,
-        kv_bytes=0.0,
-        io_bytes=mine.attention_tokens * widths * mine.b_activations * attends
-        * s.cost.activation_io,
-        # MLA compresses and expands: down, query up, (absorbed) key and value up, output
-        calls=attends * m.layers * plan.imbalance * (2.0 + 3.0 * mla),
-        kernel=gemm,
-    )  # fmt: skip
+    softmax = counts.softmax_layers * attends
+    products = (
+        (softmax, first, m.d_model),
+        (softmax * compressed, query, m.q_lora),
+        (softmax * mla, m.kv_lora * heads, m.qk_nope_dim),
+        (softmax * mla, m.v_head_dim * heads, m.kv_lora),
+        (m.linear_layers, gated, m.d_model),
+        (m.linear_layers, m.d_model, linear),
+        (m.sparse_layers, divide(counts.indexer, m.d_model), m.d_model),
+    )
+    each, of = plan.imbalance * (1.0 - counts.abstract), mine.of
+    return [
+        product(at, of.attention, mine.attention_tokens, columns, depth, layers * each)
+        for layers, columns, depth in products
+    ] + [product(at, of.attention_out, mine.attention_tokens, m.d_model, value, softmax * each)]
 
 
 def attended(cached: Number, new: Number, window: Number) -> Number:
@@ -82,12 +104,12 @@ def cache_length(tokens: Number, window: Number) -> Number:
     return choose(window > 0, least(tokens, window), tokens)
 
 
-def cores(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> tuple[Work, ...]:
+def cores(at: Site, mine: Share, p: Pass) -> tuple[Work, ...]:
     """Return the work of the attention cores of all layers: one Work for each kind of layer."""
-    m = s.model
-    full = softmax(s, counts, plan, mine, p, counts.full_layers, 0.0)
-    windowed = softmax(s, counts, plan, mine, p, m.window_layers, m.window)
-    return (full, windowed, *sparse(s, counts, plan, mine, p), linear(s, counts, plan, mine, p))
+    m = at.s.model
+    full = softmax(at, mine, p, at.counts.full_layers, 0.0)
+    windowed = softmax(at, mine, p, m.window_layers, m.window)
+    return (full, windowed, *sparse(at, mine, p), linear(at, mine, p))
 
 
 def seen(p: Pass, window: Number) -> Number:
@@ -105,35 +127,79 @@ def held(p: Pass, window: Number) -> Number:
     return p.new + cache_length(p.cached + (p.prompt - p.new) / 2.0, window)
 
 
-def softmax(
-    s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass, layers: Number, window: Number
-) -> Work:
+def softmax(at: Site, mine: Share, p: Pass, layers: Number, window: Number) -> Work:
     """Return the core of `layers` that attend all tokens, or a `window` of them.
 
-    FLOP: `4 heads head_dim` per pair of tokens; MLA absorbed in decode, expanded in prefill, where
-    each cached latent is expanded again. Bytes: the cache of every sequence once per pass, a prefix
-    that all share once for all of them.
+    FLOP: `4 head_dim` per head and pair of tokens; MLA absorbed in decode, expanded in prefill,
+    where each cached latent is expanded again. Bytes: the cache of every sequence once per pass, a
+    prefix that all share once for all of them.
     """
-    m = s.model
-    layers = layers * plan.imbalance
-    kernels = s.calibration.kernel
-    per_pair = counts.core_flops_absorbed if p.decode else counts.core_flops_expanded
-    pairs = mine.attention_sequences * p.new * seen(p, window)
-    flops = pairs * per_pair / (plan.attention_tp * plan.cp)
+    s, plan = at.s, at.plan
+    core = _decoding if p.decode else _prompts
+    work = core(at, mine, p, window)
+    has = choose(s.model.heads > 0, 1.0, 0.0) * mine.attends
+    return work._replace(
+        flops=work.flops * s.cost.attention_core,
+        fixed_s=has * work.fixed_s,
+        times=layers * plan.imbalance,
+    )
+
+
+def chip_of(at: Site, peak: Number) -> Chip:
+    """Return what a kernel meets on the chips of a site."""
+    return Chip(peak, at.s.hardware.hbm_bytes_per_s, at.s.hardware.sms)
+
+
+def _decoding(at: Site, mine: Share, p: Pass, window: Number) -> Work:
+    s, m, counts, plan = at.s, at.s.model, at.counts, at.plan
+    latent = m.kv_lora > 0
+    heads = m.heads / plan.attention_tp
+    shared = choose(latent, 1.0, m.kv_heads / kv_ways(s, plan))
+    kernels, kv = s.calibration.kernel, s.workload.dtype.kv
+    fit = kinds.where(
+        latent, kinds.decoding(kernels.mla_decode, kv), kinds.decoding(kernels.attention_decode, kv)
+    )
     read = held(p, window)
-    if not p.decode:  # a chip expands the latents of others that it attends to; its own it has
-        others = read - p.new / plan.cp
-        flops += mine.attention_sequences * others * counts.expand_flops / plan.attention_tp
-    return Work(
-        flops=flops * s.cost.attention_core,
-        peak=mine.core_peak,
-        weight_bytes=0.0,
+    call = cores_of.Decoding(
+        sequences=mine.attention_sequences * mine.attends,
+        queries=p.new,
+        shared=shared,
+        heads=divide(heads, shared),
+        context=held(p, 0.0) / plan.cp,
+        seen=seen(p, window) / plan.cp,
+        pair_flops=divide(counts.core_flops_absorbed, m.heads),
         kv_bytes=_cache_read(s, counts, plan, mine, p, read, 1.0),
         io_bytes=_core_io(s, plan, mine, p),
-        calls=choose(m.heads > 0, 1.0, 0.0) * mine.attends,
-        kernel=kernels.attention_decode if p.decode else kernels.attention_prefill,
-        times=layers,
     )
+    chip = chip_of(at, mine.of.core_peak)
+    return cores_of.decode(call, chip, fit, s.calibration.quantize)
+
+
+def _prompts(at: Site, mine: Share, p: Pass, window: Number) -> Work:
+    s, m, counts, plan = at.s, at.s.model, at.counts, at.plan
+    kernels, kv = s.calibration.kernel, s.workload.dtype.kv
+    fit = kinds.where(
+        m.kv_lora > 0,
+        kinds.prefilling(kernels.mla_prefill, kv),
+        kinds.prefilling(kernels.attention_prefill, kv),
+    )
+    heads, read = m.heads / plan.attention_tp, held(p, window)
+    call = cores_of.Prompts(
+        sequences=mine.attention_sequences * mine.attends,
+        new=p.new / plan.cp,
+        heads=heads,
+        seen=seen(p, window),
+        longest=cache_length(p.cached + p.prompt, window),
+        unbounded=seen(p, 0.0),
+        pair_flops=divide(counts.core_flops_expanded, m.heads),
+        kv_bytes=_cache_read(s, counts, plan, mine, p, read, 1.0),
+        io_bytes=_core_io(s, plan, mine, p),
+    )
+    chip = chip_of(at, mine.of.core_peak)
+    work = cores_of.prefill(call, chip, fit, s.calibration.quantize)
+    # a chip expands the latents of others that it attends to; its own it has
+    others = mine.attention_sequences * (read - p.new / plan.cp)
+    return work._replace(flops=work.flops + others * counts.expand_flops / plan.attention_tp)
 
 
 def _cache_read(
@@ -163,65 +229,74 @@ def _core_io(s: Scenario, plan: Layout, mine: Share, p: Pass) -> Number:
     return io * s.cost.activation_io
 
 
-def sparse(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> tuple[Work, Work]:
+def plain_fit(at: Site, p: Pass) -> Kernel:
+    """Return the losses of cores that are neither grouped-query nor latent: those of a latent."""
+    kernels, kv = at.s.calibration.kernel, at.s.workload.dtype.kv
+    if p.decode:
+        return kinds.decoding(kernels.mla_decode, kv)
+    return kinds.prefilling(kernels.mla_prefill, kv)
+
+
+def sparse(at: Site, mine: Share, p: Pass) -> tuple[Work, Work]:
     """Return the indexer, which looks at every token, and the core on the tokens it picks.
 
     DeepSeek Sparse Attention (DeepSeek-V3.2): the core is absorbed in decode and prefill. Each
     decoding token gathers its own picks; those of a prompt overlap and are read once, as a dense
     core reads its cache. Tensor parallelism replicates the indexer.
     """
-    m, kernels = s.model, s.calibration.kernel
+    s, m, counts, plan = at.s, at.s.model, at.counts, at.plan
     layers = m.sparse_layers * plan.imbalance
-    kernel = kernels.attention_decode if p.decode else kernels.attention_prefill
+    fit = plain_fit(at, p)
     looked_at = mine.attention_sequences * p.new * seen(p, 0.0) / plan.cp
     prefix = least(s.workload.shared_prefix, p.cached) if p.decode else 0.0
     tokens = mine.attention_sequences * (held(p, 0.0) - prefix) + prefix * mine.attends
-    keys = tokens * counts.index_elements * mine.b_index
+    keys = tokens * counts.index_elements * mine.of.index
     picks = seen(p, m.sparse_tokens)
     flops = mine.attention_sequences * p.new * picks * counts.core_flops_absorbed
     read = p.new * picks if p.decode else held(p, 0.0)
     index = Work(
         flops=looked_at * counts.index_flops * s.cost.attention_core,
-        peak=mine.index_peak,
+        peak=mine.of.index_peak,
         weight_bytes=0.0,
         kv_bytes=keys / (plan.cp if p.decode else 1.0),
         io_bytes=0.0,
-        calls=mine.attends,
-        kernel=kernel,
+        fixed_s=mine.attends * fit.launch_s,
+        kernel=fit,
         times=layers,
     )
     core = Work(
         flops=flops / (plan.attention_tp * plan.cp) * s.cost.attention_core,
-        peak=mine.core_peak,
+        peak=mine.of.core_peak,
         weight_bytes=0.0,
         kv_bytes=_cache_read(s, counts, plan, mine, p, read, 0.0),
         io_bytes=_core_io(s, plan, mine, p),
-        calls=mine.attends,
-        kernel=kernel,
+        fixed_s=mine.attends * fit.launch_s,
+        kernel=fit,
         times=layers,
     )
     return index, core
 
 
-def linear(s: Scenario, counts: Counts, plan: Layout, mine: Share, p: Pass) -> Work:
+def linear(at: Site, mine: Share, p: Pass) -> Work:
     """Return the core of linear layers: the state of every sequence read and written once.
 
     The heads of the state are divided as attention heads are; its cost does not know the context.
     """
-    m, kernels = s.model, s.calibration.kernel
+    s, m, counts, plan = at.s, at.s.model, at.counts, at.plan
     layers = m.linear_layers * plan.imbalance
+    fit = plain_fit(at, p)
     per_token = counts.linear_flops + (0.0 if p.decode else counts.linear_chunk_flops)
     state = 2.0 * mine.attention_sequences * counts.state_bytes
     width = m.linear_key_heads * m.linear_key_dim + m.linear_value_heads * m.linear_value_dim
     io = 2.0 * mine.attention_tokens * width * mine.b_activations * s.cost.activation_io
     return Work(
         flops=mine.attention_tokens * per_token / plan.attention_tp * s.cost.attention_core,
-        peak=mine.core_peak,
+        peak=mine.of.core_peak,
         weight_bytes=0.0,
         kv_bytes=state / plan.attention_tp,
         io_bytes=io / plan.attention_tp,
-        calls=mine.attends,
-        kernel=kernels.attention_decode if p.decode else kernels.attention_prefill,
+        fixed_s=mine.attends * fit.launch_s,
+        kernel=fit,
         times=layers,
     )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, ceil, choose, divide, largest, most
+from roofrack.arithmetic import Number, ceil, choose, divide, largest, most, root
 from roofrack.cost import moe, money
 from roofrack.cost.forward import BLOCKS, COLLECTIVES, Parts
 from roofrack.cost.layout import why_invalid
@@ -41,9 +41,21 @@ def estimate(s: Scenario) -> dict[str, Number]:
         | deployment(at, spell, chips)
         | structure(main, mine, exchange)
         | traffic(spell)
+        | {"step_s_rel_std": rel_std(s, spell)}
         | {"context_share": divide(held, s.model.max_context, NONE)}
         | {"why_invalid": invalid(at, spell)}
     )
+
+
+def rel_std(s: Scenario, spell: Spell) -> Number:
+    """Return the relative standard error of a step; NaN where the calibration has none.
+
+    Classes are wrong independently of each other, each over all its calls, and the whole besides by
+    what no kernel explains. Shares are those of the step with nothing hidden.
+    """
+    kernels = root(sum(error**2 for error in spell.spread)) / spell.upper
+    whole = root(kernels**2 + s.calibration.step_rel_std**2)
+    return choose(whole > 0, whole, NONE)
 
 
 class Chips(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from roofrack.arithmetic import Number, choose, divide, floor, least, log2, look_up, most, round_up
-from roofrack.calibration import Calibration, Link
+from roofrack.calibration import Calibration, Links
 from roofrack.hardware import Hardware, Level
 from roofrack.tables import TOPOLOGIES
 
@@ -23,15 +23,15 @@ Dimension = tuple[Number, Number]
 class Trunk(NamedTuple):
     """One level of the fabric as any group meets it.
 
-    Bandwidth that one chip reaches with all its links, and with those to one other chip.
+    Bandwidth of one chip with all its links, and with those to one other chip; `links` what
+    collectives reach of it.
     """
 
     chips: Number
     bytes_per_s: Number
     hop_bytes_per_s: Number
     latency_s: Number
-    launch_s: Number
-    half_bytes: Number
+    links: Links
     torus_axes: Number
     full_mesh: Number
     ring_closes_at: Number
@@ -46,18 +46,17 @@ def trunks(hw: Hardware, cal: Calibration) -> list[Trunk]:
     ]
 
 
-def _trunk(level: Level, link: Link) -> Trunk:
+def _trunk(level: Level, links: Links) -> Trunk:
     axes, mesh = look_up(_AXES, level.topology), look_up(_FULL_MESH, level.topology)
-    reached = level.bytes_per_s / level.oversubscription * link.efficiency
+    carried = level.bytes_per_s / level.oversubscription
     # a mesh or torus has a link for each neighbour
-    links = choose(mesh > 0, most(level.chips - 1.0, 1.0), most(2.0 * axes, 1.0))
+    neighbours = choose(mesh > 0, most(level.chips - 1.0, 1.0), most(2.0 * axes, 1.0))
     return Trunk(
         chips=level.chips,
-        bytes_per_s=reached,
-        hop_bytes_per_s=reached / links,
+        bytes_per_s=carried,
+        hop_bytes_per_s=carried / neighbours,
         latency_s=level.latency_s,
-        launch_s=link.launch_s,
-        half_bytes=link.half_bytes,
+        links=links,
         torus_axes=axes,
         full_mesh=mesh,
         ring_closes_at=level.ring_closes_at,
@@ -70,10 +69,10 @@ class Wire(NamedTuple):
 
     `members` of the group in one domain of the level, counted in domains of the level below;
     `reach` members in one domain, counted in chips; `active` if there are several; `bytes_per_s`
-    reachable by one chip for a collective, `hop_bytes_per_s` to one other chip; `latency_s` of one
-    message, its ramp included. `steps` hops in sequence of a collective, the fewer of g-1 (ring)
-    and log2 g (halving); `load` links that a copy between two random members takes. An idle level
-    has no steps and no launch.
+    of one chip for a collective, `hop_bytes_per_s` to one other chip, of which `links` says what is
+    reached; `latency_s` of one message. `steps` hops in sequence of a collective, the fewer of g-1
+    (ring) and log2 g (halving); `load` links that a copy between two random members takes. An idle level
+    has no steps.
     """
 
     members: Number
@@ -82,7 +81,7 @@ class Wire(NamedTuple):
     bytes_per_s: Number
     hop_bytes_per_s: Number
     latency_s: Number
-    launch_s: Number
+    links: Links
     in_network: Number
     steps: Number
     load: Number
@@ -149,12 +148,39 @@ def _wire(
         active=active,
         bytes_per_s=reached,
         hop_bytes_per_s=level.hop_bytes_per_s,
-        # m/(m + half) of the bandwidth is m bytes, and half more for each message
-        latency_s=level.latency_s + level.half_bytes / reached,
-        launch_s=choose(active, level.launch_s, 0.0),
+        latency_s=level.latency_s,
+        links=level.links,
         in_network=active & (level.in_network > 0),
         steps=steps,
         load=choose(torus, most(1.0, hops), 1.0),
         exchange_steps=choose(torus, steps, choose(active, 1.0, 0.0)),
         quantize=quantize,
+    )
+
+
+class Link(NamedTuple):
+    """What one collective meets on a level: bandwidth that one chip reaches, and fixed times.
+
+    `launch_s` of the protocol for small messages; that for large ones takes `staged_s` more. `own`
+    share of the buffer is copied besides. An idle level has no fixed times.
+    """
+
+    bytes_per_s: Number
+    launch_s: Number
+    staged_s: Number
+    own: Number
+    low_latency: Number
+    direct: Number
+
+
+def link(wire: Wire, kind: str) -> Link:
+    """Return what a collective of a kind (a field of Links) meets on a level."""
+    of = getattr(wire.links, kind)
+    return Link(
+        bytes_per_s=wire.bytes_per_s * of.efficiency,
+        launch_s=choose(wire.active, of.launch_s + of.step_s * log2(most(wire.members, 1.0)), 0.0),
+        staged_s=choose(wire.active, of.staged_s, 0.0),
+        own=choose(wire.active, of.own, 0.0),
+        low_latency=of.low_latency,
+        direct=of.direct,
     )

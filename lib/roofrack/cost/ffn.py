@@ -1,11 +1,10 @@
 """Blocks whose weights meet every token: dense FFN, shared experts, router, head, residual."""
 
 from roofrack.arithmetic import Number, choose, padded
-from roofrack.cost.layout import Layout
-from roofrack.cost.roofline import Work
-from roofrack.cost.shares import Share
-from roofrack.model import Counts
-from roofrack.nouns import Scenario
+from roofrack.cost.kernels import gemm
+from roofrack.cost.roofline import Chip, Work
+from roofrack.cost.shares import Format, Share
+from roofrack.cost.site import Site
 
 RESIDUAL_ELEMENTS = 12.0
 """Elements moved per token, layer and unit of d_model by norms, residual adds and rotary embedding:
@@ -13,90 +12,106 @@ a norm reads 1 and writes 1, an add reads 2 and writes 1, twice a layer, rounded
 and quantisation between them. An estimate; it matched served models in a calibration study."""
 
 
-def _gemm(
-    s: Scenario, mine: Share, params: Number, rows: Number, io: Number, calls: Number
+def product(
+    at: Site, of: Format, rows: Number, columns: Number, depth: Number, times: Number
 ) -> Work:
-    """Return matmuls of `rows` tokens with `params` parameters held on the chip."""
-    gemm = s.calibration.kernel.gemm
-    return Work(
-        flops=2.0 * params * padded(rows, gemm.tile, s.calibration.quantize),
-        peak=mine.peak,
-        weight_bytes=params * mine.b_weights,
-        kv_bytes=0.0,
-        io_bytes=io * mine.b_activations * s.cost.activation_io,
-        calls=calls,
-        kernel=gemm,
+    """Return `times` products of `rows` tokens with weights of depth x columns on each chip."""
+    s = at.s
+    return gemm.work(
+        gemm.Shape(rows, columns, depth),
+        Chip(of.peak, s.hardware.hbm_bytes_per_s, s.hardware.sms),
+        of.fit,
+        b_weights=of.bytes,
+        b_activations=at.formats.activations * s.cost.activation_io,
+        quantize=s.calibration.quantize,
+        fused=s.calibration.fused_quantization,
+        times=times,
     )
 
 
-def dense(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
+def block(
+    at: Site, of: Format, rows: Number, hidden: Number, width: Number, times: Number
+) -> list[Work]:
+    """Return an FFN: into `hidden` of each of its in-projections at once, and back to `width`."""
+    inward = (at.s.model.ffn_matrices - 1.0) * hidden
+    return [
+        product(at, of, rows, inward, width, times),
+        product(at, of, rows, width, hidden, times),
+    ]
+
+
+def dense(at: Site, mine: Share) -> list[Work]:
     """Return the dense FFNs, sharded tp ways; for given totals without experts, the whole model.
 
     A 2-D weight-stationary FFN divides d_ff by tp / tp_rows only, and d_model by tp_rows.
     """
-    m = s.model
-    layers = counts.dense_layers * plan.imbalance
-    counted = counts.dense_ffn * layers / plan.tp
+    m, counts, plan, of = at.s.model, at.counts, at.plan, mine.of.weights
+    layers = counts.dense_layers * plan.imbalance * (1.0 - counts.abstract)
+    hidden, width = m.d_ff * plan.tp_rows / plan.tp, m.d_model / plan.tp_rows
     whole = choose(m.experts > 0, 0.0, 1.0) * counts.abstract * plan.imbalance / plan.tp
-    width = 2.0 * m.d_model / plan.tp_rows + m.ffn_matrices * m.d_ff * plan.tp_rows / plan.tp
-    io = mine.tokens * width * layers
-    has = choose(m.d_ff > 0, 1.0, 0.0)
-    work = _gemm(s, mine, counted, mine.tokens, io * has, 2.0 * layers * has)
-    rows = padded(mine.tokens, s.calibration.kernel.gemm.tile, s.calibration.quantize)
-    return work._replace(
-        flops=work.flops + 2.0 * counts.active * whole * rows,
-        weight_bytes=work.weight_bytes + counts.total * whole * mine.b_weights,
+    rows = padded(mine.tokens, of.fit.tile, at.s.calibration.quantize)
+    return [
+        *block(at, of, mine.tokens, hidden, width, layers),
+        totals(of, counts.active * whole * rows, counts.total * whole),
+    ]
+
+
+def totals(of: Format, met: Number, read: Number) -> Work:
+    """Return the work on given totals, in which no product can be told from another: no launches.
+
+    `met` pairs of a parameter and a row, `read` parameters.
+    """
+    return Work(
+        flops=2.0 * met,
+        peak=of.peak,
+        weight_bytes=read * of.bytes,
+        kv_bytes=0.0,
+        io_bytes=0.0,
+        fixed_s=0.0,
+        kernel=of.fit,
     )
 
 
-def shared(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
+def shared(at: Site, mine: Share) -> list[Work]:
     """Return the shared experts, on the tokens of an attention rank and sharded as attention is."""
-    m = s.model
-    layers = m.moe_layers * plan.imbalance
-    params = counts.shared * layers / plan.attention_tp
-    has = choose(m.shared_experts > 0, 1.0, 0.0)
-    width = 2.0 * m.d_model + m.ffn_matrices * m.d_ff_shared * m.shared_experts / plan.attention_tp
-    io = mine.attention_tokens * width * layers * has
-    return _gemm(s, mine, params, mine.attention_tokens, io, 2.0 * layers * has)
+    m, plan = at.s.model, at.plan
+    layers = m.moe_layers * plan.imbalance * (1.0 - at.counts.abstract)
+    hidden = m.d_ff_shared * m.shared_experts / plan.attention_tp
+    return block(at, mine.of.weights, mine.attention_tokens, hidden, m.d_model, layers)
 
 
-def router(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
+def router(at: Site, mine: Share) -> list[Work]:
     """Return the routers, replicated on every chip."""
-    layers = s.model.moe_layers * plan.imbalance
-    has = choose(counts.router > 0, 1.0, 0.0)
-    io = mine.attention_tokens * (s.model.d_model + s.model.experts) * layers * has
-    return _gemm(s, mine, counts.router * layers, mine.attention_tokens, io, layers * has)
+    m = at.s.model
+    layers = m.moe_layers * at.plan.imbalance * (1.0 - at.counts.abstract)
+    return [product(at, mine.of.weights, mine.attention_tokens, m.experts, m.d_model, layers)]
 
 
-def head(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
+def head(at: Site, mine: Share) -> list[Work]:
     """Return the head: one row per sampled token, sharded tp ways.
 
     `cost.read_embedding` adds the bytes of the whole input embedding, which is only gathered from.
     """
-    rows = mine.head_rows
-    io = rows * (s.model.d_model + s.model.vocab / plan.tp)
-    has = choose(s.model.vocab > 0, 1.0, 0.0)
-    work = _gemm(s, mine, counts.head / plan.tp, rows, io * has, has)
+    s, counts, plan, of = at.s, at.counts, at.plan, mine.of.head
     # equal stages leave no slack: the last one has the head on top, and all wait for it
     even = (s.calibration.quantize > 0) & (plan.imbalance == 1.0)
-    times = choose(even, plan.pp, 1.0)
-    table = counts.embedding / plan.tp * mine.b_weights * s.cost.read_embedding
-    return work._replace(
-        flops=work.flops * times,
-        weight_bytes=work.weight_bytes * times + table,
-        io_bytes=work.io_bytes * times,
-        calls=work.calls * times,
-    )
+    times = choose(even, plan.pp, 1.0) * (1.0 - counts.abstract)
+    table = counts.embedding / plan.tp * s.cost.read_embedding
+    return [
+        product(at, of, mine.head_rows, s.model.vocab / plan.tp, s.model.d_model, times),
+        totals(of, 0.0, table),
+    ]
 
 
-def residual(s: Scenario, counts: Counts, plan: Layout, mine: Share) -> Work:
+def residual(at: Site, mine: Share) -> list[Work]:
     """Return norms, residual adds and the like: memory traffic only, every token on every chip.
 
     Sequence parallelism divides the tokens between blocks over the tp chips of the attention.
     """
-    m = s.model
+    s, m, plan = at.s, at.s.model, at.plan
     ways = choose(s.plan.sequence_parallel > 0, plan.attention_tp, 1.0)
     elements = (
         RESIDUAL_ELEMENTS * mine.attention_tokens * m.d_model * m.layers * plan.imbalance / ways
     )
-    return _gemm(s, mine, 0.0, mine.tokens, elements * (1.0 - counts.abstract), 0.0)
+    io = elements * (1.0 - at.counts.abstract) * mine.b_activations * s.cost.activation_io
+    return [totals(mine.of.weights, 0.0, 0.0)._replace(io_bytes=io)]

@@ -7,6 +7,7 @@ what hides behind what.
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, least, most
+from roofrack.calibration import Calibration
 from roofrack.cost import attention, ffn, moe, pipeline
 from roofrack.cost.collectives import Transfer, repeated, together
 from roofrack.cost.exchanges import context_parallel, tensor_parallel
@@ -30,6 +31,13 @@ BLOCKS = (
 
 FFN_BLOCKS = ("dense_ffn", "routed_experts", "shared_experts")
 """Blocks that attention/FFN disaggregation moves to the FFN pool."""
+
+CLASSES = {
+    "gemm": ("attention_projections", "dense_ffn", "router", "shared_experts", "head"),
+    "core": ("attention_core",),
+    "experts": ("routed_experts",),
+}
+"""Kernel classes, and the blocks that each makes up: their errors go together."""
 
 COLLECTIVES = ("tp", "cp", "ep", "pp")
 """Kinds of traffic, by the dimension of the plan that causes it."""
@@ -66,7 +74,8 @@ class Forward(NamedTuple):
     The two sides and the crossing between them are of one part; `parts` and `blocks` (busy seconds
     of each block, as in BLOCKS) of the whole pass, as are `read_s`, seconds of each side's weights
     and cache at the full bandwidth of its chips, and `traffic`: bytes that a chip sends by level,
-    for each of COLLECTIVES. `apart` is 1 where the FFN side is a pool of its own; `fixed` what each
+    for each of COLLECTIVES; `spread` standard errors in seconds by kernel class, then of the links.
+    `apart` is 1 where the FFN side is a pool of its own; `fixed` what each
     pass costs besides.
     """
 
@@ -80,6 +89,7 @@ class Forward(NamedTuple):
     blocks: tuple[Number, ...]
     read_s: tuple[Number, Number]
     traffic: tuple[list[Number], ...]
+    spread: tuple[Number, ...]
 
 
 def forward(
@@ -99,8 +109,7 @@ def forward(
         theirs = of_all([far.share(p) for p in passes])
     works = _works(at, far or at, mine, theirs, passes, shares)
     timed = {
-        name: [block_time(w, (far or at if name in FFN_BLOCKS else at).s.hardware) for w in block]
-        for name, block in works.items()
+        name: [block_time(w, _hbm(at, far, name)) for w in block] for name, block in works.items()
     }
     moved = _moved(at, far or at, mine, theirs, passes, shares, apart)
     near, beyond = _sides(at, timed, moved)
@@ -130,7 +139,29 @@ def forward(
         blocks=tuple(batches * total(timed[name], "busy") for name in BLOCKS),
         read_s=(_read_s(at, works, False) * batches, _read_s(far or at, works, True) * batches),
         traffic=tuple([batches * b for b in t.sent_bytes] for t in moved.kinds),
+        spread=_spread(works, timed, near.comm + beyond.comm, s.calibration, batches),
     )
+
+
+def _spread(
+    works: dict[str, list[Work]],
+    timed: dict[str, list[BlockTime]],
+    comm: Number,
+    calibration: Calibration,
+    batches: Number,
+) -> tuple[Number, ...]:
+    """Return seconds of standard error of each class: its calls are all wrong by one factor.
+
+    That is the derivative of the pass by the logarithm of that factor, times its deviation.
+    """
+    found = []
+    for blocks in CLASSES.values():
+        error: Number = 0.0
+        for name in blocks:
+            for work, time in zip(works[name], timed[name], strict=True):
+                error = error + (time.busy + time.launch) * work.kernel.rel_std
+        found.append(batches * error)
+    return (*found, batches * comm * calibration.link_rel_std)
 
 
 def part_of(p: Pass, batches: Number) -> Pass:
@@ -144,21 +175,25 @@ def _works(
     at: Site, far: Site, mine: Share, theirs: Share, passes: tuple[Pass, ...], shares: list[Share]
 ) -> dict[str, list[Work]]:
     """Return the work of each block: FFNs on the chips of `far`, all else on those of `at`."""
-    near, beyond = (at.s, at.counts, at.plan), (far.s, far.counts, far.plan)
     return {
-        "attention_projections": [attention.projections(*near, mine)],
+        "attention_projections": attention.projections(at, mine),
         "attention_core": [
             work
             for p, one in zip(passes, shares, strict=True)
-            for work in attention.cores(*near, one, p)
+            for work in attention.cores(at, one, p)
         ],
-        "dense_ffn": [ffn.dense(*beyond, theirs)],
-        "router": [ffn.router(*near, mine)],
-        "routed_experts": [moe.routed(*beyond, theirs, moe.skew(far, theirs))],
-        "shared_experts": [ffn.shared(*beyond, theirs)],
-        "head": [ffn.head(*near, mine)],
-        "residual": [ffn.residual(*near, mine)],
+        "dense_ffn": ffn.dense(far, theirs),
+        "router": ffn.router(at, mine),
+        "routed_experts": moe.routed(far, theirs, moe.skew(far, theirs)),
+        "shared_experts": ffn.shared(far, theirs),
+        "head": ffn.head(at, mine),
+        "residual": ffn.residual(at, mine),
     }
+
+
+def _hbm(at: Site, far: Site | None, block: str) -> Number:
+    """Return the memory bandwidth of the chips that compute a block."""
+    return (far if far and block in FFN_BLOCKS else at).s.hardware.hbm_bytes_per_s
 
 
 class _Moved(NamedTuple):

@@ -28,15 +28,14 @@ def memory(at: Site, passes: tuple[Pass, ...], tokens: Number, without_ffn: Numb
     """
     s, plan = at.s, at.plan
     mine = at.share(passes[0])
-    held = attention_params(at) + end_params(at) + (1.0 - without_ffn) * ffn_params(at)
+    weights = attention_bytes(at) + end_bytes(at) + (1.0 - without_ffn) * ffn_bytes(at)
     kv = cache_bytes(at, mine, tokens)
     if s.draft is not None:
         drafts = choose(s.workload.draft_tokens > 0, 1.0, 0.0)
         small = drafter(at)
-        own_end = 0.0 if s.draft.model is None else end_params(small)
-        held = held + drafts * (attention_params(small) + ffn_params(small) + own_end)
+        own_end = 0.0 if s.draft.model is None else end_bytes(small)
+        weights = weights + drafts * (attention_bytes(small) + ffn_bytes(small) + own_end)
         kv = kv + drafts * cache_bytes(small, mine, tokens) * plan.in_flight / plan.microbatch
-    weights = held * mine.b_weights
     activation: Number = 0.0
     for p in passes:
         activation = most(activation, activation_bytes(s, plan, at.share(p), p))
@@ -46,8 +45,7 @@ def memory(at: Site, passes: tuple[Pass, ...], tokens: Number, without_ffn: Numb
 def ffn_memory(far: Site, p: Pass) -> Memory:
     """Return the memory of the fullest chip of a pool that has only FFNs."""
     mine = far.share(p)
-    weights = ffn_params(far) * mine.b_weights
-    return _filled(far, weights, 0.0, activation_bytes(far.s, far.plan, mine, p))
+    return _filled(far, ffn_bytes(far), 0.0, activation_bytes(far.s, far.plan, mine, p))
 
 
 def _filled(at: Site, weights: Number, kv: Number, activation: Number) -> Memory:
@@ -55,35 +53,39 @@ def _filled(at: Site, weights: Number, kv: Number, activation: Number) -> Memory
     return Memory(weights, kv, activation, weights + kv + activation, capacity)
 
 
-def attention_params(at: Site) -> Number:
-    """Return attention parameters on one chip of the fullest stage, which has 1/P of the layers."""
-    routers = at.s.model.moe_layers * at.counts.router
-    held = attention.params(at.s, at.counts, at.plan) + routers
+def attention_bytes(at: Site) -> Number:
+    """Return attention weights on one chip of the fullest stage, which has 1/P of the layers."""
+    routers = at.s.model.moe_layers * at.counts.router * at.formats.weights.bytes
+    out = attention.out_params(at.s, at.counts, at.plan)
+    into = attention.params(at.s, at.counts, at.plan) - out
+    held = into * at.formats.attention.bytes + out * at.formats.attention_out.bytes + routers
     return held * at.plan.imbalance / at.plan.pp
 
 
-def ffn_params(at: Site) -> Number:
-    """Return parameters of FFNs and experts on one chip of the fullest stage.
+def ffn_bytes(at: Site) -> Number:
+    """Return weights of FFNs and experts on one chip of the fullest stage.
 
     Given totals count as one of these: nothing is known of their attention.
     """
     m, counts, plan = at.s.model, at.counts, at.plan
-    layers = (
+    routed = m.moe_layers * plan.slots / plan.ep * counts.expert / plan.expert_tp
+    others = (
         counts.dense_layers * counts.dense_ffn / plan.tp
-        + m.moe_layers * plan.slots / plan.ep * counts.expert / plan.expert_tp
         + m.moe_layers * counts.shared / plan.attention_tp
     )
     ways = choose(m.experts > 0, plan.expert_span, plan.tp)
-    return (layers + counts.abstract * counts.total / ways) * plan.imbalance / plan.pp
+    others = others + counts.abstract * counts.total / ways
+    held = routed * at.formats.experts.bytes + others * at.formats.weights.bytes
+    return held * plan.imbalance / plan.pp
 
 
-def end_params(at: Site) -> Number:
-    """Return parameters of input embedding and head on one chip.
+def end_bytes(at: Site) -> Number:
+    """Return input embedding and head on one chip.
 
     First and last stage hold one of the two matrices each; one stage holds both unless tied.
     """
     matrices = choose(at.plan.pp > 1.0, 1.0, 2.0 - at.s.model.tied_embeddings)
-    return matrices * at.counts.head / at.plan.tp
+    return matrices * at.counts.head / at.plan.tp * at.formats.head.bytes
 
 
 def cache_bytes(at: Site, mine: Share, tokens: Number) -> Number:

@@ -5,15 +5,17 @@ MODEL sections 2 and 4.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p, most, padded, round_up
+from roofrack.arithmetic import Number, choose, divide, expm1, least, log1p, most, round_up
 from roofrack.cost.collectives import Transfer, repeated, together
+from roofrack.cost.ffn import totals
+from roofrack.cost.kernels import experts
 from roofrack.cost.layout import Layout
 from roofrack.cost.roads import Path
-from roofrack.cost.roofline import Work
+from roofrack.cost.roofline import Chip, Work
 from roofrack.cost.routing import Routing, all_to_all, expected_skew, route
 from roofrack.cost.shares import Share
 from roofrack.cost.site import Site
-from roofrack.model import Counts, Model
+from roofrack.model import Model
 from roofrack.nouns import Scenario
 
 
@@ -39,15 +41,15 @@ def slots_read(m: Model, plan: Layout, tokens: Number) -> Number:
     return once + divide(copied, m.experts) * (2.0 * twice - once)
 
 
-def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share, uneven: Number) -> Work:
+def routed(at: Site, mine: Share, uneven: Number) -> list[Work]:
     """Return the routed experts of all MoE layers on one chip.
 
     A rank holds 1/ep of the experts (of their slots, where busy ones have a second copy) and reads
     those that the tokens of its whole expert group visit. Given totals are read whole, as the
     lecture has it.
     """
+    s, counts, plan, of = at.s, at.counts, at.plan, mine.of.experts
     m, quantize = s.model, s.calibration.quantize
-    kernel = s.calibration.kernel.moe
     layers = m.moe_layers * plan.imbalance
     tokens = mine.group_tokens
     touched = slots_read(m, plan, tokens)
@@ -55,22 +57,28 @@ def routed(s: Scenario, counts: Counts, plan: Layout, mine: Share, uneven: Numbe
     local = least(round_up(touched / plan.ep, quantize), plan.slots / plan.ep)
     mean_rows = tokens * m.experts_per_token / plan.ep
     rows = choose(quantize > 0, most(mean_rows, local), mean_rows) * uneven
-    tile_rows = local * padded(divide(rows, local), kernel.tile, quantize)
-    expert = counts.expert / plan.expert_tp
-    width = 2.0 * m.d_model + m.ffn_matrices * m.d_ff_expert / plan.expert_tp
-    has = choose(counts.expert > 0, 1.0, 0.0)
-    whole = choose(m.experts > 0, 1.0, 0.0) * counts.abstract * plan.imbalance
-    mean_tokens = tokens / plan.expert_span * uneven
-    return Work(
-        flops=2.0 * expert * tile_rows * layers + 2.0 * counts.active * whole * mean_tokens,
-        peak=mine.peak,
-        weight_bytes=(expert * local * layers + counts.total * whole / plan.expert_span)
-        * mine.b_weights,
-        kv_bytes=0.0,
-        io_bytes=rows * width * layers * mine.b_activations * has * s.cost.activation_io,
-        calls=2.0 * layers * has,
-        kernel=kernel,
+    work = experts.work(
+        experts.Shape(
+            d_model=m.d_model,
+            d_ff=m.d_ff_expert / plan.expert_tp,
+            matrices=m.ffn_matrices,
+            b_weights=of.bytes,
+            b_activations=mine.b_activations * s.cost.activation_io,
+        ),
+        experts.Load(tokens, m.experts_per_token, plan.slots / plan.ep, local, rows),
+        Chip(of.peak, s.hardware.hbm_bytes_per_s, s.hardware.sms),
+        of.fit,
+        times=layers * choose(counts.expert > 0, 1.0, 0.0),
     )
+    whole = choose(m.experts > 0, 1.0, 0.0) * counts.abstract * plan.imbalance
+    return [
+        work,
+        totals(
+            of,
+            counts.active * whole * tokens / plan.expert_span * uneven,
+            counts.total * whole / plan.expert_span,
+        ),
+    ]
 
 
 def skew(at: Site, mine: Share) -> Number:
@@ -111,8 +119,8 @@ def exchange(at: Site, mine: Share) -> Exchange:
     across = (plan.expert_span > plan.attention_tp) & (m.experts_per_token > 0)
     happens = choose(across, 1.0, 0.0)
     tokens = mine.own_tokens * skew(at, mine)
-    out = all_to_all(laid, routing, m.d_model * mine.b_dispatch, tokens)
-    back = all_to_all(laid, routing, m.d_model * mine.b_combine, tokens)
+    out = all_to_all(laid, routing, m.d_model * mine.of.dispatch, tokens)
+    back = all_to_all(laid, routing, m.d_model * mine.of.combine, tokens)
     times = happens * m.moe_layers * plan.imbalance
     copy = mine.own_tokens * copies * plan.expert_tp * m.d_model * happens
     return Exchange(
@@ -120,8 +128,8 @@ def exchange(at: Site, mine: Share) -> Exchange:
         exposed=(out.longest + back.longest) * times,
         happens=happens,
         routing=routing,
-        dispatch_bytes=copy * mine.b_dispatch,
-        combine_bytes=copy * mine.b_combine,
+        dispatch_bytes=copy * mine.of.dispatch,
+        combine_bytes=copy * mine.of.combine,
     )
 
 
@@ -156,5 +164,5 @@ def crossing(
         return m.d_model * most(sent, received)
 
     fixed = (dense + routed_layers) * (way.latency_s + way.launch_s)
-    out, back = elements(mine.b_dispatch), elements(mine.b_combine)
+    out, back = elements(mine.of.dispatch), elements(mine.of.combine)
     return Crossing(out / way.bytes_per_s + fixed, back / way.bytes_per_s + fixed, out + back)

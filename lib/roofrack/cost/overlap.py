@@ -121,7 +121,7 @@ def cached_more_s(at: Site, passes: tuple[Pass, ...], f: Forward, tokens: Number
     later = p._replace(cached=p.cached + tokens)
     mine = at.share(p)
     before, after = (
-        [block_time(w, s.hardware) for w in attention.cores(s, at.counts, at.plan, mine, each)]
+        [block_time(w, s.hardware.hbm_bytes_per_s) for w in attention.cores(at, mine, each)]
         for each in (p, later)
     )
     compute, kv, busy = (

@@ -6,7 +6,7 @@ latency. The layers of all stages are counted in the blocks; here are only the h
 
 from roofrack.arithmetic import Number, choose, round_up
 from roofrack.cost.collectives import Transfer
-from roofrack.cost.fabric import Wires
+from roofrack.cost.fabric import Wires, link
 from roofrack.cost.layout import Layout
 from roofrack.cost.shares import Share
 from roofrack.nouns import Scenario
@@ -32,7 +32,9 @@ def hops(s: Scenario, plan: Layout, laid: Wires, mine: Share, back: Number) -> T
     for wire, crossings in zip(reversed(laid), reversed(counted), strict=True):
         busy = choose(wire.members > 1.0, 1.0, 0.0)
         home = busy * above_idle * back  # the way back crosses the outermost level used
-        hop = size_bytes / wire.hop_bytes_per_s + wire.latency_s + wire.launch_s
+        via = link(wire, "all_to_all")
+        reached = wire.hop_bytes_per_s * wire.links.all_to_all.efficiency
+        hop = size_bytes / reached + wire.latency_s + via.launch_s + via.staged_s
         seconds.insert(0, (crossings + home) * busy * hop)
         sent.insert(0, (crossings + home) * busy * size_bytes / plan.pp)
         above_idle = above_idle * (1.0 - busy)

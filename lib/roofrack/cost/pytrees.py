@@ -8,7 +8,20 @@ import dataclasses
 
 import jax
 
-from roofrack.calibration import Calibration, Kernel, Kernels, Link
+from roofrack.calibration import (
+    Calibration,
+    DecodeCore,
+    DecodeCores,
+    Experts,
+    ExpertsByFormat,
+    Gemm,
+    Gemms,
+    Kernels,
+    Link,
+    Links,
+    PrefillCore,
+    PrefillCores,
+)
 from roofrack.economics import Economics
 from roofrack.hardware import FlopsPerS, Hardware, Level, Tier, Tiers
 from roofrack.model import Model
@@ -20,7 +33,8 @@ STATIC = {Workload: ("phase",), Scenario: ("overlap", "features")}
 """Fields that select the compiled function instead of being traced."""
 
 for _noun in (
-    Calibration, Kernel, Kernels, Link, Economics, FlopsPerS, Hardware, Level, Model, Plan, Cost,
+    Calibration, Kernels, Gemm, Gemms, DecodeCore, DecodeCores, PrefillCore, PrefillCores, Experts,
+    ExpertsByFormat, Link, Links, Economics, FlopsPerS, Hardware, Level, Model, Plan, Cost,
     Scenario, Dtypes, Workload, Tier, Tiers, Pool, Draft,
 ):  # fmt: skip
     _static = STATIC.get(_noun, ())

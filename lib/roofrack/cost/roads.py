@@ -75,5 +75,6 @@ def path(hw: Hardware, cal: Calibration, chips: Number) -> Path:
 
 
 def _path(level: Trunk, depth: int) -> Path:
-    latency = level.latency_s + level.half_bytes / level.bytes_per_s
-    return Path(level.bytes_per_s, latency, level.launch_s, depth * 1.0)
+    via = level.links.all_to_all
+    launch = via.launch_s + via.staged_s
+    return Path(level.bytes_per_s * via.efficiency, level.latency_s, launch, depth * 1.0)

@@ -8,15 +8,23 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, infinite, least, most
 from roofrack.calibration import Kernel
-from roofrack.hardware import Hardware
+
+
+class Chip(NamedTuple):
+    """What a kernel meets: FLOP/s of the units it uses, memory bandwidth, multiprocessors."""
+
+    peak: Number
+    hbm_bytes_per_s: Number
+    sms: Number = 0.0
 
 
 class Work(NamedTuple):
-    """What one chip does in one block during one pass, all layers together.
+    """What one chip does in one kernel class of a block during one pass.
 
-    `flops` with rows padded to tiles, `peak` the FLOP/s of the units used; weight, KV cache and
-    activation bytes moved; `calls` kernels launched. All of it `times` over: where there may be 0
-    layers of a kind, one more still has its price (its derivative).
+    `flops` as the kernel computes them (padded to tiles and waves), `peak` the FLOP/s of the units
+    used; weight, KV cache and activation bytes moved; `fixed_s` what neither hides. All of it
+    `times` over: where there may be 0 layers of a kind, one more still has its price (its
+    derivative).
     """
 
     flops: Number
@@ -24,7 +32,7 @@ class Work(NamedTuple):
     weight_bytes: Number
     kv_bytes: Number
     io_bytes: Number
-    calls: Number
+    fixed_s: Number
     kernel: Kernel
     times: Number = 1.0
 
@@ -35,7 +43,7 @@ class Work(NamedTuple):
 
 
 class BlockTime(NamedTuple):
-    """Seconds of one block: each part alone, and `busy`, their smooth maximum (no launches)."""
+    """Seconds of one block: each part alone, and `busy`, the smooth maximum of all but `launch`."""
 
     compute: Number
     weights: Number
@@ -59,14 +67,14 @@ def smooth_max(a: Number, b: Number, p: Number) -> Number:
     return choose(sharp, larger, rounded)
 
 
-def block_time(work: Work, hardware: Hardware) -> BlockTime:
+def block_time(work: Work, hbm_bytes_per_s: Number) -> BlockTime:
     """Return the times of one block on one chip (MODEL section 10: t0 is `launch`)."""
-    bandwidth = hardware.hbm_bytes_per_s * work.kernel.hbm_efficiency
+    bandwidth = hbm_bytes_per_s * work.kernel.hbm_efficiency
     # a chip without the units asked for has peak 0: the plan is invalid, the time stays finite
     compute = divide(work.flops, work.peak * work.kernel.compute_efficiency)
     weights = work.weight_bytes / bandwidth
     kv = work.kv_bytes / bandwidth
     activation = work.io_bytes / bandwidth
     busy = smooth_max(compute, weights + kv + activation, work.kernel.sharpness)
-    once = (compute, weights, kv, activation, work.calls * work.kernel.launch_s, busy)
+    once = (compute, weights, kv, activation, work.fixed_s, busy)
     return BlockTime(*(work.times * seconds for seconds in once))

@@ -15,7 +15,7 @@ from roofrack.arithmetic import (
     root,
 )
 from roofrack.cost.collectives import Transfer
-from roofrack.cost.fabric import Wires
+from roofrack.cost.fabric import Wires, link
 
 
 class Routing(NamedTuple):
@@ -75,8 +75,11 @@ def all_to_all(laid: Wires, routing: Routing, token_bytes: Number, tokens: Numbe
     longest: Number = 0.0
     for wire, copies in zip(laid, routing.copies, strict=True):
         size = choose(wire.active, tokens * copies * token_bytes, 0.0)
-        fixed = wire.exchange_steps * wire.latency_s + wire.launch_s
-        time = size * wire.load / wire.bytes_per_s + fixed
+        via = link(wire, "all_to_all")
+        fixed = wire.exchange_steps * wire.latency_s + via.launch_s
+        pace = wire.load / via.bytes_per_s
+        large, small = size * pace + via.staged_s, size * pace * via.low_latency
+        time = fixed + choose(via.low_latency > 0, least(large, small), large)
         seconds.append(time)
         sent.append(size)
         longest = most(longest, time)

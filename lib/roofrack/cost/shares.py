@@ -1,10 +1,11 @@
 """What one chip has to do with the tokens of one pass; shared by all blocks."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from roofrack.arithmetic import Number, choose, least, look_up, most, round_up
+from roofrack.cost.kernels import formats as kinds
 from roofrack.cost.layout import Layout
 from roofrack.hardware import FlopsPerS
 from roofrack.nouns import Scenario
@@ -41,8 +42,7 @@ class Share(NamedTuple):
     `attention_sequences` and `attention_tokens` of the rank the chip belongs to for attention;
     `tokens` of its data-parallel rank; `own_tokens` that it alone sends to the experts;
     `group_tokens` of the chips that hold all experts once; `head_rows` tokens of the data-parallel
-    rank that are sampled; `attends` 1 if there are sequences at all. `b_*` bytes per element
-    and FLOP/s as in Formats.
+    rank that are sampled; `attends` 1 if there are sequences at all; `of` the number formats.
     """
 
     attention_sequences: Number
@@ -52,14 +52,12 @@ class Share(NamedTuple):
     group_tokens: Number
     head_rows: Number
     attends: Number
-    b_weights: Number
-    b_activations: Number
-    b_dispatch: Number
-    b_combine: Number
-    b_index: Number
-    peak: Number
-    core_peak: Number
-    index_peak: Number
+    of: "Formats"
+
+    @property
+    def b_activations(self) -> Number:
+        """Bytes of one element between blocks."""
+        return self.of.activations
 
 
 def bytes_of(dtype: Number) -> Number:
@@ -76,34 +74,73 @@ def peak_of(flops_per_s: FlopsPerS, dtype: Number) -> Number:
     return peak
 
 
-class Formats(NamedTuple):
-    """Bytes per element of each kind of data, and FLOP/s of the units that work on it.
+class Format(NamedTuple):
+    """One kind of weights: bytes per element, FLOP/s of the units that multiply by them, losses."""
 
-    `peak` of the GEMMs; `core_peak` and `index_peak` those of the attention core and of a
-    sparse-attention indexer, which multiply by the cache.
+    bytes: Number
+    peak: Number
+    fit: Any
+
+
+class Formats(NamedTuple):
+    """How each kind of data is stored, and what works on it.
+
+    `weights` are all that have no format of their own; `attention` the projections before the
+    core, `attention_out` the one after it, `experts` the routed ones, `head` head and embedding.
+    Bytes per element of `activations`, of copies sent by `dispatch` and `combine`, of the `kv`
+    cache and of `index` keys; `core_peak` and `index_peak` are the FLOP/s of the attention core and
+    of a sparse-attention indexer, which multiply by the cache.
     """
 
-    weights: Number
+    weights: Format
+    attention: Format
+    attention_out: Format
+    experts: Format
+    head: Format
     activations: Number
     dispatch: Number
     combine: Number
+    kv: Number
     index: Number
-    peak: Number
     core_peak: Number
     index_peak: Number
 
+    @property
+    def peak(self) -> Number:
+        """FLOP/s of the units that most matrix products use."""
+        return self.weights.peak
+
 
 def formats(s: Scenario) -> Formats:
-    """Look up the number formats of a scenario."""
-    dtype = s.workload.dtype
-    peak = peak_of(s.hardware.flops_per_s, dtype.math)
+    """Look up the number formats of a scenario, and what is lost with each."""
+    dtype, flops = s.workload.dtype, s.hardware.flops_per_s
+    gemms = s.calibration.kernel.gemm
+    peak = peak_of(flops, dtype.math)
+
+    def part(own: Number) -> Format:
+        """A part of the weights computes in its own format where the chip can."""
+        stored = choose(own > 0, own - 1.0, dtype.weights)
+        computes = (own > 0) & (peak_of(flops, stored) > 0)
+        math = choose(computes, stored, dtype.math)
+        return Format(bytes_of(stored), peak_of(flops, math), kinds.gemm(gemms, stored, math))
+
+    experts = choose(dtype.experts > 0, dtype.experts - 1.0, dtype.weights)
+    experts_math = choose(dtype.experts_math > 0, dtype.experts_math - 1.0, dtype.math)
     return Formats(
-        weights=bytes_of(dtype.weights),
+        weights=Format(bytes_of(dtype.weights), peak, kinds.gemm(gemms, dtype.weights, dtype.math)),
+        attention=part(dtype.attention),
+        attention_out=part(choose(dtype.attention_out > 0, dtype.attention_out, dtype.attention)),
+        experts=Format(
+            bytes_of(experts),
+            peak_of(flops, experts_math),
+            kinds.experts(s.calibration.kernel.moe, experts, experts_math),
+        ),
+        head=part(dtype.head),
         activations=bytes_of(dtype.activations),
         dispatch=bytes_of(dtype.dispatch),
         combine=bytes_of(dtype.combine),
+        kv=bytes_of(dtype.kv),
         index=bytes_of(dtype.index),
-        peak=peak,
         core_peak=_peak_with(s, peak, dtype.kv),
         index_peak=_peak_with(s, peak, dtype.index),
     )
@@ -132,24 +169,14 @@ def share(s: Scenario, plan: Layout, of: Formats, p: Pass) -> Share:
         group_tokens=least(p.sequences, grouped) * p.new,
         head_rows=sequences * p.sampled,
         attends=attends,
-        b_weights=of.weights,
-        b_activations=of.activations,
-        b_dispatch=of.dispatch,
-        b_combine=of.combine,
-        b_index=of.index,
-        peak=of.peak,
-        core_peak=of.core_peak,
-        index_peak=of.index_peak,
+        of=of,
     )
 
 
 def _peak_with(s: Scenario, peak: Number, dtype: Number) -> Number:
-    """Return the peak of a product with cached data: in its format if the chip can.
-
-    Else as the GEMMs do, and never faster than they.
-    """
+    """Return the peak of a product with cached data: in its format if the chip can, else `peak`."""
     cached = peak_of(s.hardware.flops_per_s, dtype)
-    return choose(cached > 0, least(peak, cached), peak)
+    return choose(cached > 0, cached, peak)
 
 
 def together(shares: list[Share]) -> Share:

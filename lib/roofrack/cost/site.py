@@ -46,11 +46,14 @@ def pool(at: Site, part: Pool | None, used: Number) -> Site:
     """Return where a part of the work is done: on its own pool where `used`, else at `at`."""
     if part is None or (part.hardware is None and part.plan is None):
         return at
+    calibration = at.s.calibration
+    if part.calibration is not None:
+        calibration = _either(used, part.calibration, calibration)
     hardware = at.s.hardware
     if part.hardware is not None:
         hardware = _either(used, part.hardware, hardware)
     plan = at.s.plan if part.plan is None else _either(used, part.plan, at.s.plan)
-    return site(replace(at.s, hardware=hardware, plan=plan))
+    return site(replace(at.s, hardware=hardware, plan=plan, calibration=calibration))
 
 
 def _either(condition: Number, this: Any, other: Any) -> Any:

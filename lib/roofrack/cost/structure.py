@@ -1,19 +1,18 @@
 """The columns that say how model, plan and machine fit each other, whatever the phase makes."""
 
 from roofrack.arithmetic import Number, choose, divide
-from roofrack.calibration import Kernel
 from roofrack.cost import attention, moe, money
 from roofrack.cost.serving import NONE
-from roofrack.cost.shares import Share
+from roofrack.cost.shares import Format, Share
 from roofrack.cost.site import Site
 
 
 def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number]:
     """Return the columns that say how model, plan and machine fit each other."""
     s, counts, plan = at.s, at.counts, at.plan
-    m, cal = s.model, s.calibration
-    dense = _ridge(at, cal.kernel.gemm) * mine.b_weights / 2.0
-    experts = _ridge(at, cal.kernel.moe) * mine.b_weights / 2.0
+    m = s.model
+    dense = _ridge(at, at.formats.weights) * at.formats.weights.bytes / 2.0
+    experts = _ridge(at, at.formats.experts) * at.formats.experts.bytes / 2.0
     # weights held in several copies: each needs its own tokens; cp divides those of a prompt
     divided = plan.cp if s.workload.phase == "prefill" else 1.0
     copies_of_attention = plan.attention_ranks * divided
@@ -44,7 +43,6 @@ def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number
         "combine_bytes": exchange.combine_bytes,
         "expert_skew": choose(m.experts > 0, moe.skew(at, mine), NONE),
         "bubble_fraction": 0.0,
-        "step_s_rel_std": choose(cal.step_rel_std > 0, cal.step_rel_std, NONE),
     }
 
 
@@ -52,8 +50,8 @@ def waiting(at: Site) -> dict[str, Number]:
     """Return what the memory's price says about contexts and waiting caches (MODEL section 8)."""
     s, hw = at.s, at.s.hardware
     kv = kv_bytes_per_token(at)
-    gemm = s.calibration.kernel.gemm
-    flop_s = divide(2.0 * at.counts.active, at.formats.peak * gemm.compute_efficiency)
+    gemm = at.formats.weights
+    flop_s = divide(2.0 * at.counts.active, gemm.peak * gemm.fit.compute_efficiency)
     again = money.usd_per_s(s, 1.0) * flop_s
     return {
         "context_knee_tokens": money.context_knee(at.counts.active, _ridge(at, gemm), kv),
@@ -73,7 +71,7 @@ def kv_bytes_per_token(at: Site) -> Number:
     return attention.kv_bytes_per_layer(s, counts) * layers + index
 
 
-def _ridge(at: Site, kernel: Kernel) -> Number:
-    """Return FLOP per byte where arithmetic and memory traffic of a kernel class take as long."""
-    reached = at.s.hardware.hbm_bytes_per_s * kernel.hbm_efficiency
-    return divide(at.formats.peak * kernel.compute_efficiency, reached)
+def _ridge(at: Site, of: Format) -> Number:
+    """Return FLOP per byte where arithmetic and memory traffic on some weights take as long."""
+    reached = at.s.hardware.hbm_bytes_per_s * of.fit.hbm_efficiency
+    return divide(of.peak * of.fit.compute_efficiency, reached)

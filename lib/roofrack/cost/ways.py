@@ -3,7 +3,10 @@
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, most
-from roofrack.cost.fabric import Wires
+from roofrack.cost.fabric import Wire, Wires, link
+
+NEVER_S = 1e6
+"""Fixed time of a protocol that is not there: any other is faster. Finite, for derivatives."""
 
 
 class Way(NamedTuple):
@@ -32,34 +35,62 @@ def group(laid: Wires) -> Group:
     all members. All-reduce: hierarchical (reduce-scatter inside, all-reduce of the shard across,
     all-gather inside: twice that), the same with V/W (g+1)/g where switches add up, one ring, one
     tree. Patarasuk and Yuan 2009; Sanders, Speck and Traeff 2009 (two trees use both directions);
-    MODEL section 4.
+    MODEL section 4. Either also by the protocol for small messages, where there is one.
     """
     return Group(
         laid,
-        (_by_level(laid, 1.0, False), _one_ring(laid, 1.0)),
+        (_by_level(laid, 1.0, False), _one_ring(laid, 1.0), _small(laid, 1.0)),
         (
             _by_level(laid, 2.0, False),
             _by_level(laid, 2.0, True),
             _one_ring(laid, 2.0),
             _tree(laid),
+            _small(laid, 2.0),
         ),
     )
+
+
+def _kind(rounds: float) -> str:
+    return "all_gather" if rounds == 1.0 else "all_reduce"
 
 
 def _by_level(laid: Wires, rounds: float, in_switch: bool) -> Way:
     way = Way([], [], [])
     shard: Number = 1.0
     for wire in laid:
-        g = wire.members
+        g, via = wire.members, link(wire, _kind(rounds))
         sent, steps = rounds * (g - 1.0) / g * shard, rounds * wire.steps
         if in_switch:  # up to the switch and down again
             sent = choose(wire.in_network, (g + 1.0) / g * shard, sent)
             steps = choose(wire.in_network, 2.0, steps)
-        way.fixed_s.append(steps * wire.latency_s + wire.launch_s)
+        way.fixed_s.append(steps * wire.latency_s + via.launch_s + via.staged_s)
         way.sent.append(sent)
-        way.s_per_byte.append(sent / wire.bytes_per_s)
+        way.s_per_byte.append((sent + via.own * shard) / via.bytes_per_s)
         shard = shard / g
     return way
+
+
+def _small(laid: Wires, rounds: float) -> Way:
+    """Return the protocol for small messages: each word brings its own flag, nobody waits in turns.
+
+    Engines' all-reduces (`direct`) read the whole buffers of all others at once. One level is
+    after the other, each with the whole buffer. Where any level has no such protocol it never ends.
+    """
+    way = Way([], [], [])
+    for wire in laid:
+        g, via = wire.members, link(wire, _kind(rounds))
+        none = wire.active & (via.low_latency <= 0) & (via.direct <= 0)
+        sent = choose(via.direct > 0, g - 1.0, rounds * (g - 1.0) / g * via.low_latency)
+        way.fixed_s.append(choose(none, NEVER_S, wire_s(wire) + via.launch_s))
+        way.sent.append(choose(none, 0.0, sent))
+        own = via.own * choose(via.direct > 0, 1.0, via.low_latency)
+        way.s_per_byte.append((way.sent[-1] + choose(none, 0.0, own)) / via.bytes_per_s)
+    return way
+
+
+def wire_s(wire: Wire) -> Number:
+    """Return the time of one message on a level; 0 where it is idle."""
+    return choose(wire.active, wire.latency_s, 0.0)
 
 
 def _one_ring(laid: Wires, rounds: float) -> Way:
@@ -80,7 +111,7 @@ def _one_ring(laid: Wires, rounds: float) -> Way:
         sent.append(each * (1.0 / inside - beyond))
         inside = wire.reach
     hops = [choose(wire.active, h, 0.0) for wire, h in zip(laid, hops, strict=True)]
-    return _side_by_side(laid, hops, sent)
+    return _side_by_side(laid, hops, sent, _kind(rounds))
 
 
 def _tree(laid: Wires) -> Way:
@@ -89,19 +120,22 @@ def _tree(laid: Wires) -> Way:
     A tree over a torus has long branches: it takes as many hops as the rings there.
     """
     inside = [1.0, *(wire.reach for wire in laid[:-1])]
-    return _side_by_side(laid, [2.0 * wire.steps for wire in laid], [2.0 / i for i in inside])
+    hops = [2.0 * wire.steps for wire in laid]
+    return _side_by_side(laid, hops, [2.0 / i for i in inside], "all_reduce")
 
 
-def _side_by_side(laid: Wires, hops: list[Number], sent: list[Number]) -> Way:
+def _side_by_side(laid: Wires, hops: list[Number], sent: list[Number], kind: str) -> Way:
     """Return levels that move their bytes at once; each level stands for what it adds."""
     way = Way([], [], [])
     slowest: Number = 0.0
     launch: Number = 0.0
     for wire, steps, share in zip(laid, hops, sent, strict=True):
+        via = link(wire, kind)
         moved = choose(wire.active, share, 0.0)
-        pace = moved / wire.bytes_per_s
+        pace = (moved + choose(moved > 0, via.own, 0.0)) / via.bytes_per_s
+        fixed = via.launch_s + via.staged_s
         way.s_per_byte.append(most(pace - slowest, 0.0))
-        way.fixed_s.append(steps * wire.latency_s + most(wire.launch_s - launch, 0.0))
+        way.fixed_s.append(steps * wire.latency_s + most(fixed - launch, 0.0))
         way.sent.append(moved)
-        slowest, launch = most(slowest, pace), most(launch, wire.launch_s)
+        slowest, launch = most(slowest, pace), most(launch, fixed)
     return way

@@ -1,0 +1,128 @@
+"""Predictions of measured serving runs: rows of the table become one scenario of arrays.
+
+Every row is a scenario of its own - machine, model, calibration, plan, workload - and all of them
+are evaluated together, through the same functions as any other estimate.
+"""
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from roofrack import config, cost
+from roofrack.conversion import to_study
+from roofrack.nouns import Scenario
+from roofrack.tables import DTYPES, SERVING
+
+
+class Named(NamedTuple):
+    """Nouns that rows choose by name."""
+
+    section: str
+    column: str
+    overrides: Callable[[str], Sequence[str]]
+
+
+def scenarios(rows: pl.DataFrame) -> Scenario:
+    """Return one scenario of arrays, an element a row: decode pools, or whole aggregated engines.
+
+    All rows have to be of one `mode`. A sequence meets, over its life, its prompt and half its
+    output on average; lengths are the mean ones that the client drew.
+    """
+    base = to_study(config.compose([])).grid()
+    disaggregated = rows["mode"][0] == "disaggregated"
+    hardware = _named(rows["hardware"], lambda n: [f"hardware={n}"], "hardware")
+    model = _named(rows["model"], lambda n: [f"model={n}"], "model")
+    calibration = _named(rows["calibration"], lambda n: [f"calibration={n}"], "calibration")
+    prompt = _floats(rows, "prompt") * _floats(rows, "length_share")
+    output = _floats(rows, "output") * _floats(rows, "length_share")
+    engines = _floats(rows, "decode_workers" if disaggregated else "instances")
+    workload = dataclasses.replace(
+        base.workload,
+        phase="decode" if disaggregated else "serve",
+        serving=float(SERVING.index("aggregated")),
+        batch=np.maximum(_floats(rows, "concurrency") / engines, 1.0),
+        prompt=prompt,
+        output=output,
+        context=prompt + output / 2.0,
+        dtype=_dtypes(rows, base.workload.dtype),
+    )
+    ranks, tp = _floats(rows, "attention_dp"), _floats(rows, "tp")
+    # ranks of one chip each: attention is data parallel over what everything else is divided by
+    alone = (ranks > 1) & (tp == 1)
+    degrees: dict[str, Any] = {
+        "tp": np.where(alone, ranks, tp),
+        "dp": np.where(alone, 1.0, ranks),
+        "ep": _floats(rows, "ep"),
+        "pp": _floats(rows, "pp"),
+        "attention_dp": alone.astype(float),
+    }
+    plan = dataclasses.replace(base.plan, **degrees)
+    return dataclasses.replace(
+        base,
+        hardware=hardware,
+        model=model,
+        calibration=calibration,
+        plan=plan,
+        workload=workload,
+        features=(),
+        prefill=None,
+    )
+
+
+def predict(rows: pl.DataFrame) -> dict[str, np.ndarray]:
+    """Return every result column for the rows, which are of one mode; NaN where none."""
+    with np.errstate(all="ignore"):
+        columns = cost.estimate(scenarios(rows))
+    return {
+        name: np.broadcast_to(np.asarray(value, np.float64), (rows.height,))
+        for name, value in columns.items()
+    }
+
+
+def _dtypes(rows: pl.DataFrame, base: Any) -> Any:
+    names = list(DTYPES)
+
+    def index(column: str) -> np.ndarray:
+        return np.array([names.index(n) for n in rows[column]], float)
+
+    return dataclasses.replace(
+        base,
+        weights=index("dtype_weights"),
+        attention=index("dtype_attention") + 1.0,
+        attention_out=index("dtype_attention_out") + 1.0,
+        experts=index("dtype_experts") + 1.0,
+        head=index("dtype_head") + 1.0,
+        math=index("dtype_math"),
+        experts_math=index("dtype_experts_math") + 1.0,
+        kv=index("dtype_kv"),
+    )
+
+
+def _floats(rows: pl.DataFrame, column: str) -> np.ndarray:
+    return rows[column].cast(pl.Float64).to_numpy()
+
+
+def _named(names: pl.Series, overrides: Callable[[str], list[str]], section: str) -> Any:
+    """Return the noun of each row, as one noun of arrays."""
+    unique = names.unique(maintain_order=True).to_list()
+    nouns = [getattr(to_study(config.compose(overrides(n))).grid(), section) for n in unique]
+    position = {name: i for i, name in enumerate(unique)}
+    return stacked(nouns, np.array([position[n] for n in names]))
+
+
+def stacked(nouns: Sequence[Any], choice: np.ndarray) -> Any:
+    """Return one noun whose leaves are those of `nouns[choice]`, element by element."""
+    first = nouns[0]
+    if dataclasses.is_dataclass(first) and not isinstance(first, type):
+        inner = {
+            f.name: stacked([getattr(n, f.name) for n in nouns], choice)
+            for f in dataclasses.fields(first)
+        }
+        return dataclasses.replace(first, **inner)
+    if isinstance(first, tuple):
+        return tuple(stacked(items, choice) for items in zip(*nouns, strict=True))
+    values = np.asarray(nouns, np.float64)
+    return values[0] if np.all(values == values[0]) else values[choice]

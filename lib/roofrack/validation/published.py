@@ -1,0 +1,300 @@
+"""Published end-to-end facts: one row, one measured number and the scenario that reproduces it.
+
+`published.csv` is kept by hand: facts read in public sources, each with the source it was read in.
+`published_collectives.csv` holds times of single collectives, which no column of a result is.
+
+Two conventions join a static batch (a prefill of all prompts, then decode passes until all outputs
+are complete) to one scenario. In steady state `phase=serve` computes a decode pass and the share of
+a prefill pass that keeps the batch full; with `prefill_batch` = `batch` that share is 1 / output.
+A batch of `o` output tokens takes one prefill, which yields the first token, and o - 1 decode
+passes, so with `workload.output` = o - 1
+
+    latency = (o - 1) * tpot_s        throughput = tokens_per_s * o / (o - 1)
+
+and the factor of each is the row's `scale`.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+
+from roofrack.config import compose, conf_dir
+from roofrack.errors import InputError, nearest
+from roofrack.results.schema import RESULTS
+from roofrack.schema import GROUPS as SECTIONS
+from roofrack.schema import defaults
+
+PATH = Path(__file__).with_name("published.csv")
+COLLECTIVES_PATH = Path(__file__).with_name("published_collectives.csv")
+"""The tables that ship."""
+
+GROUPS = (
+    "pope_2022",
+    "deepseek_service",
+    "deepseek_profile",
+    "sglang_large_ep",
+    "fastertransformer",
+    "splitwise",
+    "tensorrt_llm",
+    "other",
+)
+"""Where a row comes from; errors are reported by it."""
+
+HOW = ("read", "digitised", "derived")
+"""How the measured number was obtained: printed as it is, read off a figure, or computed."""
+
+CONFIDENCE = ("high", "medium")
+"""high: printed, with all inputs; medium: an input is derived or assumed (`notes` say which)."""
+
+CHOSEN = ("hardware", "model", "parallelism", "workload", "dtype")
+"""Groups of which each row names an option, so that it does not depend on defaults."""
+
+
+class Field(NamedTuple):
+    """One column of a table: its type and meaning."""
+
+    dtype: type[pl.DataType]
+    doc: str
+
+
+FIELDS = {
+    "id": Field(pl.String, "name of the row, unique and lasting"),
+    "group": Field(pl.String, "one of GROUPS"),
+    "hardware": Field(pl.String, "machine, by its name in conf/hardware"),
+    "model": Field(pl.String, "model, by its name in conf/model; `overrides` may reshape it"),
+    "overrides": Field(pl.String, "of `roofrack point`, separated by spaces: the whole scenario"),
+    "column": Field(pl.String, "the result compared, by its name in the result schema"),
+    "scale": Field(pl.Float64, "the prediction is the column times this"),
+    "measured": Field(pl.Float64, "what the source reports, in `unit`"),
+    "unit": Field(pl.String, "of `measured`: as the result schema gives for `column`"),
+    "source": Field(pl.String, "public: title and address, or repository@commit:path"),
+    "how": Field(pl.String, "one of HOW"),
+    "confidence": Field(pl.String, "one of CONFIDENCE"),
+    "notes": Field(pl.String, "what was derived or assumed, and what the scenario cannot express"),
+}
+"""The columns of `published.csv`, in order."""
+
+COLLECTIVE_FIELDS = {
+    "id": Field(pl.String, "name of the row, unique and lasting"),
+    "operation": Field(pl.String, "dispatch (tokens to the experts) or combine (back)"),
+    "hardware": Field(pl.String, "machine, by its name in conf/hardware"),
+    "ranks": Field(pl.Int64, "chips that take part"),
+    "tokens": Field(pl.Int64, "tokens of one rank"),
+    "hidden": Field(pl.Int64, "elements of a token"),
+    "topk": Field(pl.Int64, "experts that a token is sent to"),
+    "experts": Field(pl.Int64, "routed experts of all ranks together"),
+    "dtype": Field(pl.String, "number format on the wire"),
+    "bytes": Field(pl.Int64, "sent by one rank, copies to itself included"),
+    "microseconds": Field(pl.Float64, "time of one call"),
+    "source": Field(pl.String, "public: repository@commit:path"),
+    "how": Field(pl.String, "one of HOW"),
+    "confidence": Field(pl.String, "one of CONFIDENCE"),
+    "notes": Field(pl.String, "what was derived or assumed"),
+}
+"""The columns of `published_collectives.csv`, in order."""
+
+OPERATIONS = ("dispatch", "combine")
+"""Collectives of the experts' exchange."""
+
+
+def load(path: str | Path = PATH) -> pl.DataFrame:
+    """Return the published facts, one row each, with the columns of FIELDS; none is null.
+
+    Raises InputError naming the row for a machine, model, key or column that roofrack does not
+    have, another unit than the column's, a number that is not positive, no source, an id twice.
+    """
+    table = _read(Path(path), FIELDS)
+    for row in table.iter_rows(named=True):
+        where = f"{Path(path).name}: row {row['id']}"
+        _one_of(where, "group", row["group"], GROUPS)
+        _common(where, row)
+        _one_of(where, "model", row["model"], _options("model"))
+        _one_of(where, "column", row["column"], tuple(RESULTS))
+        for key in ("scale", "measured"):
+            _positive(where, key, row[key])
+        unit = RESULTS[row["column"]].unit
+        if row["unit"] != unit:
+            raise InputError(f"{where}: unit={row['unit']}: {row['column']} is in {unit or 'no'}")
+        _check_overrides(where, row)
+    return table
+
+
+def load_collectives(path: str | Path = COLLECTIVES_PATH) -> pl.DataFrame:
+    """Return published times of collectives, one row each, with the columns of COLLECTIVE_FIELDS.
+
+    Raises InputError naming the row for a file that does not keep to them.
+    """
+    table = _read(Path(path), COLLECTIVE_FIELDS)
+    for row in table.iter_rows(named=True):
+        where = f"{Path(path).name}: row {row['id']}"
+        _one_of(where, "operation", row["operation"], OPERATIONS)
+        _common(where, row)
+        for key, field in COLLECTIVE_FIELDS.items():
+            if field.dtype.is_numeric():
+                _positive(where, key, row[key])
+    return table
+
+
+def command(row: Mapping[str, Any]) -> str:
+    """Return the command that prints the scenario of a row."""
+    return f"roofrack point {row['overrides']}"
+
+
+def predict(table: pl.DataFrame, overrides: Sequence[str] = ()) -> pl.DataFrame:
+    """Return the rows with what roofrack says of them, in double precision.
+
+    Added: `predicted` (in `unit`, null where the plan cannot run), `why_invalid` (null where it
+    can) and `fits` (whether it is within memory; a prediction is made either way). `overrides` are
+    set in every row besides, `calibration=ideal` for example. Rows of one structure (phase, parts
+    of the deployment) are evaluated together. Raises InputError naming a row that does not compose.
+    """
+    import jax
+
+    from roofrack.cost.layout import reasons
+    from roofrack.grid import evaluate
+
+    alike: dict[Any, list[int]] = {}
+    for index, text in enumerate(table["overrides"]):
+        given = _given(text)
+        same = tuple((key, given[key] if key in CHOSEN else "") for key in sorted(given))
+        alike.setdefault(same, []).append(index)
+    together: dict[Any, list[tuple[list[int], Any]]] = {}
+    for rows in alike.values():
+        scenario = _scenario(table[rows], overrides)
+        together.setdefault(jax.tree.structure(scenario), []).append((rows, scenario))
+    found: list[dict[str, Any]] = [{}] * len(table)
+    for parts in together.values():
+        stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[s for _, s in parts])
+        columns = evaluate(stacked)
+        rows = [row for part, _ in parts for row in part]
+        flat = {name: np.broadcast_to(c, (len(rows),)) for name, c in columns.items()}
+        for place, row in enumerate(rows):
+            found[row] = {name: column[place] for name, column in flat.items()}
+    why = [reasons(int(columns["why_invalid"])) for columns in found]
+    predicted = [
+        None if reason else float(columns[name]) * scale
+        for columns, reason, name, scale in zip(
+            found, why, table["column"], table["scale"], strict=True
+        )
+    ]
+    return table.with_columns(
+        pl.Series("predicted", predicted, dtype=pl.Float64),
+        pl.Series("why_invalid", why, dtype=pl.String),
+        pl.Series("fits", [bool(columns["fits"]) for columns in found], dtype=pl.Boolean),
+    )
+
+
+def _scenario(rows: pl.DataFrame, overrides: Sequence[str]) -> Any:
+    """Return the scenario of rows that choose the same groups and set the same keys.
+
+    Each leaf is an array with a value for each row. Composing is slow, so it is done once: what
+    differs is given as a list, and of the axis that makes each row takes the value it asks for.
+    """
+    import jax
+
+    from roofrack.conversion import to_study
+
+    texts = [_given(text) for text in rows["overrides"]]
+    values = {key: list(dict.fromkeys(text[key] for text in texts)) for key in texts[0]}
+    composed = [f"{k}=[{','.join(v)}]" if len(v) > 1 else f"{k}={v[0]}" for k, v in values.items()]
+    try:
+        study = to_study(compose([*composed, *overrides]))
+    except InputError as error:
+        if len(rows) > 1:  # find out which of them it is
+            for one in range(len(rows)):
+                _scenario(rows[one : one + 1], overrides)
+        raise InputError(f"row {rows['id'][0]}: {error}") from error
+    odd = [axis for axis in study.axes if len(values.get(axis.path, ())) != len(axis)]
+    if odd:
+        raise InputError(f"row {rows['id'][0]}: {odd[0].column} has several values; give one")
+    places = {a.path: [values[a.path].index(text[a.path]) for text in texts] for a in study.axes}
+    scenario = study.bind({axis.path: axis.values[places[axis.path]] for axis in study.axes})
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(rows),)), scenario)
+
+
+def _given(text: str) -> dict[str, str]:
+    """Return the overrides of a row by their keys."""
+    return dict(part.split("=", 1) for part in text.split())
+
+
+def _read(path: Path, fields: Mapping[str, Field]) -> pl.DataFrame:
+    """Read a table as its fields say; raise for other columns and what is no number."""
+    try:
+        table = pl.read_csv(path, infer_schema=False).fill_null("")
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise InputError(f"{path}: cannot be read as CSV: {str(error).splitlines()[0]}") from error
+    if table.columns != list(fields):
+        odd = next((c for c in table.columns if c not in fields), None)
+        hint = f" unknown is {odd}.{nearest(odd, fields)}" if odd else ""
+        raise InputError(f"{path.name}: columns have to be {','.join(fields)};{hint}")
+    for name, field in fields.items():
+        if field.dtype.is_numeric():
+            wrong = table.filter(pl.col(name).cast(field.dtype, strict=False).is_null())
+            if not wrong.is_empty():
+                first = wrong.row(0, named=True)
+                raise InputError(f"{path.name}: row {first['id']}: {name}={first[name]}: no number")
+    twice = table.filter(pl.col("id").is_duplicated())
+    if not twice.is_empty():
+        raise InputError(f"{path.name}: row {twice['id'][0]}: the id is there twice")
+    return table.cast({name: field.dtype for name, field in fields.items()})
+
+
+def _common(where: str, row: Mapping[str, Any]) -> None:
+    _one_of(where, "hardware", row["hardware"], _options("hardware"))
+    _one_of(where, "how", row["how"], HOW)
+    _one_of(where, "confidence", row["confidence"], CONFIDENCE)
+    if not row["source"].strip():
+        raise InputError(f"{where}: source is empty: give title and address")
+
+
+def _check_overrides(where: str, row: Mapping[str, Any]) -> None:
+    """Check that the overrides set known keys once, and choose every group of CHOSEN."""
+    given: dict[str, str] = {}
+    for text in str(row["overrides"]).split():
+        key, equals, value = text.partition("=")
+        if not equals or not value or key in given:
+            raise InputError(f"{where}: {text}: give each override once, as key=value")
+        if key not in CHOSEN and key not in _keys():
+            raise InputError(f"{where}: {key}: no such key.{nearest(key, (*CHOSEN, *_keys()))}")
+        given[key] = value
+    for group in CHOSEN:
+        _one_of(where, group, given.get(group, "(nothing)"), _options(group))
+    for group in ("hardware", "model"):
+        if given[group] != row[group]:
+            raise InputError(f"{where}: {group}={given[group]} in overrides, not {row[group]}")
+
+
+def _one_of(where: str, key: str, value: str, allowed: Sequence[str]) -> None:
+    if value not in allowed:
+        shown = ", ".join(allowed) if len(allowed) < 12 else f"{len(allowed)} names"
+        raise InputError(f"{where}: {key}={value}: allowed: {shown}.{nearest(value, allowed)}")
+
+
+def _positive(where: str, key: str, value: float) -> None:
+    if not (value > 0 and math.isfinite(value)):
+        raise InputError(f"{where}: {key}={value:g}: give a positive number")
+
+
+@lru_cache
+def _options(group: str) -> tuple[str, ...]:
+    """Return the options of a group: its files in conf."""
+    return tuple(sorted(file.stem for file in (conf_dir() / group).glob("*.yaml")))
+
+
+@lru_cache
+def _keys() -> frozenset[str]:
+    """Return every leaf that overrides may set, by its path."""
+    return frozenset(key for section in SECTIONS for key in _paths(defaults(section), section))
+
+
+def _paths(tree: Mapping[str, Any], prefix: str) -> list[str]:
+    found: list[str] = []
+    for name, value in tree.items():
+        path = f"{prefix}.{name}"
+        found += _paths(value, path) if isinstance(value, Mapping) and value else [path]
+    return found
