@@ -14,6 +14,7 @@ from roofrack import config, cost, derivatives, inverse
 from roofrack.answer import Elasticities, Estimate
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
+from roofrack.fitting.calibrated import calibrate as calibrate  # a part of the contract
 from roofrack.grid import compiled, points, stream
 from roofrack.inverse import Roots, Target
 from roofrack.leaves import Levels

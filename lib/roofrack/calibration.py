@@ -186,6 +186,7 @@ class Calibration:
         "activations are quantised by the kernel before, not by one of their own", False
     )
     link_rel_std: float = amount("relative standard error of collectives; 0 = not fitted", "", 0)
+    shared_beside: float = flag("shared experts are computed beside the routed ones", False)
     step_rel_std: float = amount(
         "relative standard error of a pass besides that of its kernels; 0 = not fitted", "", 0
     )

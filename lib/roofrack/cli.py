@@ -29,8 +29,12 @@ VERBS = {
     "point": "one scenario, or a list of them: what it costs, and why",
     "sweep": "many scenarios at once; experiment=NAME asks a question; writes results and a report",
     "import": "a Hugging Face config.json as a conf/model file: roofrack import FILE > NAME.yaml",
+    "calibrate": "fit a calibration to your own runs or kernels: roofrack calibrate FILE [kind=KIND]",
     "report": "make the report of a finished sweep again: roofrack report DIR [export=png,svg,csv]",
 }
+
+OWN_ARGUMENTS = ("report", "import", "calibrate")
+"""Verbs that take other words than overrides."""
 
 USAGE = """\
 usage: roofrack VERB [key=value ...] [flags]
@@ -101,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _command(arguments: list[str]) -> int:
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE.format(verbs="\n".join(f"  {v:<8} {text}" for v, text in VERBS.items())))
+        print(USAGE.format(verbs="\n".join(f"  {v:<9} {text}" for v, text in VERBS.items())))
         return ANSWERED
     if arguments[0] == "--version":
         print(f"roofrack {_version()}")
@@ -113,8 +117,8 @@ def _command(arguments: list[str]) -> int:
         raise InputError(
             f"{verb}: no such verb; allowed: {', '.join(VERBS)}.{nearest(verb, VERBS)}"
         )
-    if verb in ("report", "import"):
-        return {"report": _report, "import": _import}[verb](rest)
+    if verb in OWN_ARGUMENTS:
+        return {"report": _report, "import": _import, "calibrate": _calibrate}[verb](rest)
     flags = _flags(rest)
     if flags.shell_completion:
         return _completion(flags.overrides)
@@ -232,6 +236,20 @@ def _import(arguments: list[str]) -> int:
     return ANSWERED
 
 
+def _calibrate(arguments: list[str]) -> int:
+    """Fit a calibration to measurements, write it, and print what it is worth."""
+    flags = _flags(arguments)
+    from roofrack.fitting import command
+
+    if flags.help:
+        print(command.USAGE)
+        return ANSWERED
+    if flags.show or flags.shell_completion or flags.multirun:
+        raise InputError("calibrate takes the flags --help and --config-dir only")
+    print(command.run(flags.overrides, flags.config_dir))
+    return ANSWERED
+
+
 def _show(flags: argparse.Namespace) -> int:
     """Let Hydra show help, a configuration or where it comes from."""
     from roofrack import config
@@ -259,7 +277,7 @@ def _completion(overrides: list[str]) -> int:
         if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
             print(" ".join(verb for verb in VERBS if verb.startswith("".join(words[1:2]))))
             return ANSWERED
-        if words[1] in ("report", "import"):
+        if words[1] in OWN_ARGUMENTS:
             return ANSWERED
         # Hydra knows no verbs
         os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)

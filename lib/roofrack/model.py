@@ -33,6 +33,10 @@ class Model:
     qk_rope_dim: float = amount("head size with positions (MLA)", "elements", 0)
     v_head_dim: float = amount("value head size (MLA)", "elements", 0)
     attention_gate: float = flag("attention output is gated, a matrix as wide as it", False)
+    qk_norm_all_heads: float = flag(
+        "queries and keys are normalised over all heads together: chips that share them sum up",
+        False,
+    )
     window: float = amount("sliding window", "tokens", 0)
     window_layers: float = amount("layers that attend only the window", "layers", 0, integer=True)
     linear_layers: float = amount(

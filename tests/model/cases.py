@@ -4,7 +4,7 @@ Composing takes a quarter of a second, so one composition is kept and the files 
 by hand (test_grid compares a few with what is composed); the rest is bound.
 """
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 import yaml
 
 from roofrack import config
+from roofrack.calibration import Kernels, Links
 from roofrack.conversion import Study, to_study
 from roofrack.cost import estimate
 from roofrack.cost.fabric import Wires, trunks, wires
@@ -43,12 +44,21 @@ MEMORY = ("mem_weights_bytes", "mem_kv_bytes", "mem_activation_bytes", "mem_opti
 FLOPS = tuple(f"hardware.flops_per_s.{unit}" for unit in MATH_UNITS)
 LINKS = tuple(f"hardware.fabric.{level}.bytes_per_s" for level in ("scale_up", "scale_out"))
 LATENCIES = tuple(f"hardware.fabric.{level}.latency_s" for level in ("scale_up", "scale_out"))
-KERNELS = ("gemm", "attention_prefill", "attention_decode", "moe")
+KINDS = {kernel.name: tuple(f.name for f in fields(kernel.type)) for kernel in fields(Kernels)}
+"""Kernel classes, and the formats that each tells apart."""
+COLLECTIVES = tuple(f.name for f in fields(Links))
 EFFICIENCIES = (
-    *(f"calibration.kernel.{k}.{e}_efficiency" for k in KERNELS for e in ("compute", "hbm")),
-    "calibration.scale_up.efficiency",
-    "calibration.scale_out.efficiency",
+    *(
+        tuple(f"calibration.kernel.{kernel}.{kind}.{e}_efficiency" for kind in kinds)
+        for kernel, kinds in KINDS.items()
+        for e in ("compute", "hbm")
+    ),
+    *(
+        tuple(f"calibration.{link}.{kind}.efficiency" for kind in COLLECTIVES)
+        for link in ("scale_up", "scale_out")
+    ),
 )
+"""An efficiency of a kernel class in all its formats, or of a kind of links in all collectives."""
 
 
 @cache

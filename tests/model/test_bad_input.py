@@ -65,7 +65,7 @@ def with_value(path: str, value: Any) -> dict[str, Any]:
         ("hardware.fabric", {f"l{i}": LEVEL for i in range(5)}, ["5 levels", "1 to 4"]),
         ("hardware", 3, ["hardware=3", "group"]),
         ("calibration.kernel", 3, ["calibration.kernel=3", "group"]),
-        ("calibration.kernel.gemm.sharpness", 0.5, ["sharpness=0.5", "at least 1"]),
+        ("calibration.kernel.gemm.bf16.sharpness", 0.5, ["sharpness=0.5", "at least 1"]),
         ("calibration.hbm_usable", 1.1, ["hbm_usable=1.1", "at most 1"]),
         ("economics.pue", float("inf"), ["economics.pue=inf"]),
         ("economics.price", "lowest", ["economics.price=lowest", "Did you mean 'low'?"]),

@@ -29,13 +29,14 @@ def scenario_of(seed: int, phase: str, overlap: str, calibration: str | None = N
     return random_scenario(np.random.default_rng(seed), phase, overlap, calibration)
 
 
-def changed(scenario: Scenario, path: str, factor: float) -> Scenario:
-    """Return a scenario with a leaf multiplied, in each of its pools if they have it."""
-    names = {"prefill." + path, "ffn." + path, path}
+def changed(scenario: Scenario, paths: str | tuple[str, ...], factor: float) -> Scenario:
+    """Return a scenario with some leaves multiplied, in each of its pools if they have them."""
+    leaves = (paths,) if isinstance(paths, str) else paths
+    names = {part + path for path in leaves for part in ("", "prefill.", "ffn.")}
     levels = {p: ("scale_up", "scale_out", "2", "3") for p in ("hardware", "prefill.hardware")}
     levels["ffn.hardware"] = levels["hardware"]
     found = [e for e in entries(scenario, levels) if e.path in names]
-    assert found
+    assert {e.path for e in found} >= set(leaves)
     return put(scenario, {e.path: e.value * factor for e in found}, levels)
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from model.cases import (
     AFD,
     AGGREGATED,
+    COLLECTIVES,
     DISAGGREGATED,
     HARDWARE,
     PLACEMENT,
@@ -179,7 +180,11 @@ def test_the_same_work_on_two_pools_costs_the_same(hardware, model, overlap) -> 
         f"hardware.fabric.{level}.{leaf}": value
         for level in ("scale_up", "scale_out")
         for leaf, value in (("bytes_per_s", 1e30), ("latency_s", 0.0))
-    } | {f"calibration.{link}.launch_s": 0.0 for link in ("scale_up", "scale_out")}
+    } | {
+        f"calibration.{link}.{kind}.launch_s": 0.0
+        for link in ("scale_up", "scale_out")
+        for kind in COLLECTIVES
+    }
     lengths = {"workload.prompt": 2_000.0, "workload.output": 300.0}
     one, two = (
         result(at, free | lengths, batch=32.0, serving=serving)

@@ -17,6 +17,10 @@ from roofrack.cost.site import Site
 from roofrack.cost.ways import Group
 
 
+NORM_BYTES = 4.0
+"""Bytes of a sum of squares."""
+
+
 class TensorParallel(NamedTuple):
     """What the chips of a tensor-parallel group exchange, by the block that needs it."""
 
@@ -53,6 +57,9 @@ def tensor_parallel(
         all_gather(far.roads.tensor, theirs.attention_tokens * row), 2.0 * far_among
     )
     plain = m.layers * plan.imbalance - exchanging
+    # sums of squares of a token's queries and keys, in single precision
+    squares = all_reduce(at.roads.tensor, mine.attention_tokens * 2.0 * NORM_BYTES)
+    normed = m.qk_norm_all_heads * among * m.layers * plan.imbalance
     one = either(divided > 0, split_ffn, whole_ffn)
     dense = one
     if far.roads.columns is not None and far.roads.rows is not None:
@@ -61,7 +68,9 @@ def tensor_parallel(
     summed = m.moe_layers * (1.0 - exchanged - apart) * plan.imbalance
     return TensorParallel(
         attention=together(
-            repeated(either(sequence > 0, split, whole), plain), repeated(split, exchanging)
+            repeated(either(sequence > 0, split, whole), plain),
+            repeated(split, exchanging),
+            repeated(squares, normed),
         ),
         ffn=together(
             repeated(divided_shared, adding),

@@ -6,7 +6,7 @@ what hides behind what.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, least, most
+from roofrack.arithmetic import Number, choose, divide, least, most
 from roofrack.calibration import Calibration
 from roofrack.cost import attention, ffn, moe, pipeline
 from roofrack.cost.collectives import Transfer, repeated, together
@@ -111,6 +111,9 @@ def forward(
     timed = {
         name: [block_time(w, _hbm(at, far, name)) for w in block] for name, block in works.items()
     }
+    timed["shared_experts"] = _beside(
+        timed["shared_experts"], timed["routed_experts"], s.calibration.shared_beside
+    )
     moved = _moved(at, far or at, mine, theirs, passes, shares, apart)
     near, beyond = _sides(at, timed, moved)
     crossed = moved.crossing
@@ -162,6 +165,16 @@ def _spread(
                 error = error + (time.busy + time.launch) * work.kernel.rel_std
         found.append(batches * error)
     return (*found, batches * comm * calibration.link_rel_std)
+
+
+def _beside(some: list[BlockTime], others: list[BlockTime], beside: Number) -> list[BlockTime]:
+    """Return the times of blocks of which only what is longer than `others` is waited for.
+
+    Where `beside`: engines compute shared experts on a stream of their own.
+    """
+    own, long = (total(b, "busy") + total(b, "launch") for b in (some, others))
+    seen = choose(beside > 0, most(1.0 - divide(long, own), 0.0), 1.0)
+    return [t._replace(busy=t.busy * seen, launch=t.launch * seen) for t in some]
 
 
 def part_of(p: Pass, batches: Number) -> Pass:

@@ -19,25 +19,33 @@ from roofrack.model import Model
 from roofrack.nouns import Scenario
 
 
-def distinct_experts(experts: Number, per_token: Number, tokens: Number) -> Number:
-    """Return how many experts of a layer `tokens` tokens visit: E (1 - (1 - k/E)^t).
+def distinct_experts(
+    experts: Number, per_token: Number, tokens: Number, spread: Number = 0.0
+) -> Number:
+    """Return how many experts of a layer `tokens` tokens visit: E (1 - (1 - k/E)^t) if all alike.
 
-    Routing is uniform; 0 for a model without experts; E where every token visits all.
+    With popularities of deviation `spread` over their mean fewer are visited: popularity taken as
+    gamma distributed, an expert is missed with probability (1 + spread^2 x)^(-1/spread^2), x =
+    -t log(1 - k/E) (the negative binomial's; e^-x without spread). 0 for a model without experts; E
+    where every token visits all.
     """
     rate = divide(per_token, experts)
     every = rate >= 1.0
-    log_miss = log1p(-choose(every, 0.5, rate))
-    return choose(every, experts * 1.0, -experts * expm1(tokens * log_miss))
+    visits = -tokens * log1p(-choose(every, 0.5, rate))
+    square = spread * spread
+    uneven = square > 0
+    log_miss = choose(uneven, -divide(log1p(square * visits), choose(uneven, square, 1.0)), -visits)
+    return choose(every, experts * 1.0, -experts * expm1(log_miss))
 
 
-def slots_read(m: Model, plan: Layout, tokens: Number) -> Number:
+def slots_read(m: Model, plan: Layout, tokens: Number, spread: Number) -> Number:
     """Return how many experts' places of a layer `tokens` tokens visit.
 
     Of an expert with a second copy each copy is visited half as often.
     """
     copied = plan.slots - m.experts
-    once = distinct_experts(m.experts, m.experts_per_token, tokens)
-    twice = distinct_experts(m.experts, m.experts_per_token / 2.0, tokens)
+    once = distinct_experts(m.experts, m.experts_per_token, tokens, spread)
+    twice = distinct_experts(m.experts, m.experts_per_token / 2.0, tokens, spread)
     return once + divide(copied, m.experts) * (2.0 * twice - once)
 
 
@@ -52,8 +60,9 @@ def routed(at: Site, mine: Share, uneven: Number) -> list[Work]:
     m, quantize = s.model, s.calibration.quantize
     layers = m.moe_layers * plan.imbalance
     tokens = mine.group_tokens
-    touched = slots_read(m, plan, tokens)
-    # the busiest rank reads whole experts, each with at least one row
+    # the experts of the busiest rank are visited as if there were that many more tokens
+    touched = slots_read(m, plan, tokens * uneven, s.workload.routing_spread)
+    # it reads whole experts, each with at least one row
     local = least(round_up(touched / plan.ep, quantize), plan.slots / plan.ep)
     mean_rows = tokens * m.experts_per_token / plan.ep
     rows = choose(quantize > 0, most(mean_rows, local), mean_rows) * uneven

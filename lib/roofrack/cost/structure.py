@@ -35,7 +35,7 @@ def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number
         * plan.expert_copies
         * divide(m.experts, m.experts_per_token, NONE),
         "critical_batch_shared": choose(m.shared_experts > 0, dense * copies_of_attention, NONE),
-        "experts_touched": moe.slots_read(m, plan, mine.group_tokens),
+        "experts_touched": moe.slots_read(m, plan, mine.group_tokens, s.workload.routing_spread),
         "scale_out_fraction": exchange.happens * exchange.routing.leaving,
         "domains_touched": choose(exchange.happens > 0, exchange.routing.domains, NONE),
         "copies_leaving": exchange.happens * sum(exchange.routing.copies[1:2], start=0.0),
