@@ -4,7 +4,7 @@ import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -22,6 +22,9 @@ from roofrack.nouns import Scenario
 from roofrack.results import store
 from roofrack.results.frame import frame
 from roofrack.results.schema import COLUMNS
+
+if TYPE_CHECKING:
+    from roofrack.validation.verdict import Verdict
 
 
 def scenario(*overrides: str, config_dir: str | Path | None = None) -> Scenario:
@@ -218,3 +221,32 @@ def report(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:
     if export:
         exporting.export(page, sweep_dir / "export", export)
     return path
+
+
+def validate(
+    rows: str = "all",
+    calibration: str = "auto",
+    out: str | Path | None = None,
+    export: Sequence[str] = (),
+) -> "Verdict":
+    """Predict measured serving runs and published facts, and return what the errors are.
+
+    `rows`: `silicon` (the runs of the package aiconfigurator-core), `published` (the facts that
+    ship) or `all`. `calibration`: `auto`, that of the machine and engine of each run, or one name.
+    `out`: a folder that tables and a page are written to, and charts as `export`. Raises
+    InputError, also where the package is asked for and not installed.
+    """
+    from roofrack.report import export as exporting
+    from roofrack.report.page import render
+    from roofrack.report.validation import page
+    from roofrack.validation import verdict
+
+    found = verdict.verdict(rows, calibration)
+    if out is not None:
+        folder = Path(out)
+        verdict.write(found, folder)
+        made = page(found)
+        store.write_text(folder / "report.html", render(made))
+        if export:
+            exporting.export(made, folder / "export", tuple(export))
+    return found

@@ -148,18 +148,23 @@ class Link:
         0,
     )
     direct: float = flag("for small messages every chip reads the buffers of all others", False)
+    row_s: float = amount("time that each copy of a token adds (exchanges of experts)", "s", 0)
+    expert_s: float = amount("time that each expert of a chip adds (exchanges of experts)", "s", 0)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Links:
     """The collectives over one kind of link; a reduce-scatter is as an all-gather.
 
-    `all_to_all` are the experts' exchanges, pipeline hops and what goes between pools.
+    `dispatch` takes tokens to their experts and `combine` back; `all_to_all` are the library's
+    exchanges, pipeline hops and what goes between pools.
     """
 
     all_reduce: Link = field()
     all_gather: Link = field()
     all_to_all: Link = field()
+    dispatch: Link = field()
+    combine: Link = field()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ import json
 import os
 import signal
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -29,12 +30,15 @@ VERBS = {
     "point": "one scenario, or a list of them: what it costs, and why",
     "sweep": "many scenarios at once; experiment=NAME asks a question; writes results and a report",
     "import": "a Hugging Face config.json as a conf/model file: roofrack import FILE > NAME.yaml",
-    "calibrate": "fit a calibration to your own runs or kernels: roofrack calibrate FILE [kind=KIND]",
+    "calibrate": "fit a calibration to runs or kernels of your own: roofrack calibrate FILE ...",
+    "validate": "predictions against measured runs: roofrack validate [rows=silicon|published|all]",
     "report": "make the report of a finished sweep again: roofrack report DIR [export=png,svg,csv]",
 }
 
-OWN_ARGUMENTS = ("report", "import", "calibrate")
+OWN_ARGUMENTS = ("report", "import", "calibrate", "validate")
 """Verbs that take other words than overrides."""
+
+VALIDATE = "[rows=silicon|published|all] [calibration=auto|NAME] [export=png,svg,csv] [out=DIR]"
 
 USAGE = """\
 usage: roofrack VERB [key=value ...] [flags]
@@ -118,7 +122,8 @@ def _command(arguments: list[str]) -> int:
             f"{verb}: no such verb; allowed: {', '.join(VERBS)}.{nearest(verb, VERBS)}"
         )
     if verb in OWN_ARGUMENTS:
-        return {"report": _report, "import": _import, "calibrate": _calibrate}[verb](rest)
+        own = {"report": _report, "import": _import, "calibrate": _calibrate, "validate": _validate}
+        return own[verb](rest)
     flags = _flags(rest)
     if flags.shell_completion:
         return _completion(flags.overrides)
@@ -247,6 +252,32 @@ def _calibrate(arguments: list[str]) -> int:
     if flags.show or flags.shell_completion or flags.multirun:
         raise InputError("calibrate takes the flags --help and --config-dir only")
     print(command.run(flags.overrides, flags.config_dir))
+    return ANSWERED
+
+
+def _validate(arguments: list[str]) -> int:
+    """Predict measured runs, write tables and a page, and print the errors."""
+    keys = ("rows", "calibration", "export", "out")
+    if "--help" in arguments or "-h" in arguments:
+        print(f"usage: roofrack validate {VALIDATE}\n\n{VERBS['validate'].partition(':')[0]}")
+        return ANSWERED
+    chosen: dict[str, str] = {}
+    for text in arguments:
+        key, _, value = text.partition("=")
+        if key not in keys or not value:
+            allowed = ", ".join(f"{name}=..." for name in keys)
+            raise InputError(f"{text}: allowed: {allowed}.{nearest(key, keys)}")
+        chosen[key] = value
+    kinds = chosen.get("export", "").strip("[]").split(",") if "export" in chosen else []
+    export = tuple(_one_of("export", kind, EXPORTS) for kind in kinds)
+    folder = Path(chosen.get("out") or time.strftime("outputs/validate/%Y-%m-%d_%H-%M-%S"))
+
+    from roofrack import api
+    from roofrack.report.validation_text import text as written
+
+    rows, calibration = chosen.get("rows", "all"), chosen.get("calibration", "auto")
+    print(written(api.validate(rows, calibration, folder, export)))
+    print(f"\n{_shown(folder / 'report.html')}")
     return ANSWERED
 
 

@@ -17,7 +17,7 @@ from roofrack.derivatives import slopes
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS
 from roofrack.schema import PARTS as GROUPS_OF
-from roofrack.tables import CACHE_TIERS, DTYPES, MATH_UNITS
+from roofrack.tables import CACHE_TIERS, DTYPES, MATH_UNITS, OWN_MATH
 
 AT_ONCE = 10_000
 """More points than a person reads: `point` refuses and names `sweep`."""
@@ -91,11 +91,11 @@ def _why_not(study: Study, mask: int) -> str:
     said: list[str] = []
     explained = 0
     for part, at in pools(places(main)).items():
-        theirs = int(why_invalid(at.s, at.plan, at.formats.peak))
+        theirs = int(why_invalid(at.s, at.plan, at.formats.least_peak))
         if theirs:
             said += [_named(study, part, text) for text in _said(_seen(study, part), theirs)]
             explained |= theirs
-    own = int(why_invalid(main.s, main.plan, main.formats.peak))
+    own = int(why_invalid(main.s, main.plan, main.formats.least_peak))
     said = _said(study, own | mask & ~explained) + said
     return "this plan cannot run: " + "; ".join(said)
 
@@ -152,11 +152,14 @@ def _divisors(whole: float) -> list[int]:
 
 
 def _units(study: Study) -> str:
-    dtype = list(DTYPES)[int(study.leaves["workload.dtype.math"])]
+    leaf, dtype = "math", list(DTYPES)[int(study.leaves["workload.dtype.math"])]
     has = [u for u in MATH_UNITS if study.leaves[f"hardware.flops_per_s.{u}"] > 0]
     allowed = [name for name, row in DTYPES.items() if row.math in has]
+    if dtype in allowed:
+        leaf = "experts_math"
+        dtype = OWN_MATH[int(study.leaves["workload.dtype.experts_math"])]
     return (
-        f"workload.dtype.math={dtype}: {study.labels['hardware']} has no units for it; "
+        f"workload.dtype.{leaf}={dtype}: {study.labels['hardware']} has no units for it; "
         f"allowed: {', '.join(allowed)}"
     )
 

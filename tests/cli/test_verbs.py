@@ -13,6 +13,8 @@ import yaml
 from roofrack import cli
 from roofrack.errors import InputError
 
+CONF = Path(__file__).resolve().parents[2] / "conf"
+
 
 @pytest.fixture
 def api(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> types.ModuleType:
@@ -103,6 +105,12 @@ def test_exit_status(api, capsys, batch: str, status: int):
         assert err == ""
 
 
+def own_calibration(machine: str) -> str:
+    """Return the override that a job on a machine is recorded with."""
+    card = yaml.safe_load((CONF / "hardware" / f"{machine}.yaml").read_text())
+    return f"calibration={card.get('calibrated_as', 'default')}"
+
+
 def test_sweep_runs_a_job_per_group_choice_and_prints_the_report(api, capfd, tmp_path: Path):
     assert (
         cli.main(["sweep", "hardware=b200,h800", "batch=${geom:1,64,7}", "racks=range(1,4)"]) == 0
@@ -112,7 +120,11 @@ def test_sweep_runs_a_job_per_group_choice_and_prints_the_report(api, capfd, tmp
     assert (tmp_path / out.strip()).read_text() == "a report"
     assert "Launching 2 jobs locally" in err
     first, second = jobs(tmp_path)
-    assert first["overrides"] == ["hardware=b200", "batch=${geom:1,64,7}", "racks=${range:1,4,1}"]
+    assert first["overrides"] == [
+        "hardware=b200", "batch=${geom:1,64,7}", "racks=${range:1,4,1}",
+        own_calibration("b200"),
+    ]  # fmt: skip
+    assert second["overrides"][-1] == own_calibration("h800")
     assert second["tree"]["batch"] == [1, 2, 4, 8, 16, 32, 64]
     assert second["tree"]["choices"]["hardware"] == "h800"
     assert not list(tmp_path.rglob("*.log"))
@@ -131,7 +143,10 @@ def test_the_recorded_overrides_reproduce_the_job(api, tmp_path: Path):
     assert cli.main(["sweep", "--config-dir", "mine", "experiment=mine", "batch=2,4"]) == 0
     (folder,) = (tmp_path / "outputs" / "mine").iterdir()
     recorded = yaml.safe_load((folder / "1" / ".hydra" / "overrides.yaml").read_text())
-    assert recorded == ["hardware=h800", "racks=${range:1,4,1}", "experiment=mine", "batch=[2,4]"]
+    assert recorded == [
+        "hardware=h800", "racks=${range:1,4,1}", "experiment=mine", "batch=[2,4]",
+        own_calibration("h800"),
+    ]  # fmt: skip
     again = ["hydra.sweep.dir=outputs/again/x", "--config-dir=mine"]
     assert cli.main(["sweep", *recorded, *again]) == 0
     assert jobs(tmp_path)[0] == json.loads((folder / "1" / "job.json").read_text())
@@ -154,7 +169,8 @@ def test_a_failed_job_says_which(api, capfd):
     out, err = capfd.readouterr()
     assert out == ""
     last = err.splitlines()[-1]
-    assert last == "roofrack: batch=8: refused (job 1: batch=8 hardware=h800)"
+    job = f"batch=8 hardware=h800 {own_calibration('h800')}"
+    assert last == f"roofrack: batch=8: refused (job 1: {job})"
 
 
 def test_a_folder_is_not_used_twice_unless_named(api, capfd, monkeypatch, tmp_path: Path):
@@ -174,6 +190,10 @@ def _exists(self: Path, mode: int = 0o777, parents: bool = False, exist_ok: bool
 def test_hydras_own_sweeper_works_too(api, tmp_path: Path):
     assert cli.main(["sweep", "hydra/sweeper=basic", "batch=3,4"]) == 0
     assert [job["tree"]["batch"] for job in jobs(tmp_path)] == [3, 4]
+    # it composes the jobs by itself, and they are what compose gives all the same
+    from roofrack import config
+
+    assert jobs(tmp_path)[0]["tree"] == config.compose(["batch=3"])
 
 
 def test_report(api, capsys, tmp_path: Path):

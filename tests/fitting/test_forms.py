@@ -1,12 +1,18 @@
-"""The forms of attention cores and exchanges, against values counted or worked out by hand."""
+"""The forms of attention cores and of exchanges, against values counted or worked out by hand."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from roofrack.cost.kernels import attention, exchange
+from roofrack.calibration import Link, Links
+from roofrack.cost.collectives import all_reduce
+from roofrack.cost.fabric import Trunk, wires
+from roofrack.cost.kernels import attention
 from roofrack.cost.roofline import Chip, block_time
+from roofrack.cost.routing import all_to_all, route
+from roofrack.cost.ways import group
+from roofrack.fitting import links
 
 CHIP = Chip(peak=1e15, hbm_bytes_per_s=4e12, sms=100.0)
 
@@ -88,54 +94,44 @@ def test_few_tiles_wait_for_the_longest():
     assert taken(work) == pytest.approx(alone, rel=0.02)
 
 
-def link(**other):
-    return SimpleNamespace(**{
-        "launch_s": 3e-6, "step_s": 0.0, "staged_s": 5e-6, "low_latency": 2.0, "own": 0.0,
-        "direct": 0.0, "crowding": 0.0,
-    } | other)  # fmt: skip
+def one_level(**other):
+    """A switched level of 8 chips with 400 GB/s each, and links that reach all of it at once."""
+    numbers = {"efficiency": 1.0, "launch_s": 0.0} | other
+    of = Links(**{n: Link(**numbers) for n in links.NAMES})
+    return Trunk(8.0, 4e11, 4e11, 0.0, of, 0.0, 0.0, 0.0, 0.0)
+
+
+def reduced_s(members, size, **other):
+    laid = wires([one_level(**other)], 1.0, (members, 1.0))
+    return sum(all_reduce(group(laid), size).seconds)
 
 
 def test_an_all_reduce_sends_directly_while_that_is_faster():
-    direct, staged = exchange.all_reduce(8.0, link(direct=1.0))
-    assert (direct.sent, staged.sent) == (7.0, 2 * 7 / 8)
-    meet = 5e-6 * 4e11 / (7.0 - 2 * 7 / 8)
-    for size, line in ((0.9 * meet, direct), (1.1 * meet, staged)):
-        expected = line.fixed_s + line.sent * size / 4e11
-        assert exchange.seconds((direct, staged), size, 4e11) == pytest.approx(expected)
+    for size in (1e3, 1e5, 1e8):
+        direct = 1e-6 + 7.0 * size / 4e11  # every chip reads the buffers of the 7 others
+        staged = 1e-6 + 2e-5 + 2.0 * 7.0 / 8.0 * size / 4e11
+        found = reduced_s(8.0, size, launch_s=1e-6, staged_s=2e-5, direct=1.0)
+        assert found == pytest.approx(min(direct, staged))
 
 
-def test_switches_that_add_up_are_used_where_they_send_less():
-    sent = [exchange.all_reduce(n, link(), in_network=1.0)[1].sent for n in (2.0, 4.0, 8.0)]
-    assert sent == [1.0, 5 / 4, 9 / 8]
+def test_small_messages_send_more_and_wait_less():
+    low = {"launch_s": 1e-6, "staged_s": 2e-5, "low_latency": 2.0, "own": 0.5}
+    for size in (1e3, 1e8):
+        once = 2.0 * 7.0 / 8.0 + 0.5
+        small, large = 1e-6 + 2.0 * once * size / 4e11, 2.1e-5 + once * size / 4e11
+        assert reduced_s(8.0, size, **low) == pytest.approx(min(small, large))
 
 
-def test_one_member_exchanges_nothing():
-    lines = (
-        *exchange.all_reduce(1.0, link(direct=1.0, own=0.5)),
-        *exchange.all_gather(1.0, link()),
-    )
-    assert all(line == (0.0, 0.0) for line in lines)
+def test_each_doubling_of_the_members_waits_longer():
+    taken = [reduced_s(n, 0.0, launch_s=1e-6, step_s=5e-7) for n in (1.0, 2.0, 4.0, 8.0)]
+    assert taken == pytest.approx([0.0, 1.5e-6, 2e-6, 2.5e-6])
 
 
-def test_copies_for_chips_are_those_of_balanced_routing():
-    rng = np.random.default_rng(0)
-    draws = rng.random((4000, 256)).argsort(1)[:, :8] // 32  # 8 of 256 experts on 8 chips
-    counted = np.mean([len(set(chips)) for chips in draws])
-    routed = exchange.Routed(1.0, 8.0, 256.0, 8.0, 7168.0)
-    assert exchange.copies(routed, SimpleNamespace(per_chip=1.0)) == pytest.approx(
-        counted, rel=0.02
-    )
-    assert exchange.copies(routed, SimpleNamespace(per_chip=0.0)) == 8.0
-
-
-def test_an_exchange_is_bounded_by_the_multiprocessors_it_gets():
-    fit = SimpleNamespace(
-        efficiency=0.5, sharpness=1.0, launch_s=1e-5, step_s=0.0, expert_s=1e-7, row_s=0.0,
-        sm_bytes_per_s=1e10, per_chip=0.0,
-    )  # fmt: skip
-    routed = exchange.Routed(1000.0, 8.0, 256.0, 8.0, 7168.0)
-    sent = 1000 * 8 * 7 / 8 * 7168
-    free = exchange.expert_exchange(routed, 4e11, fit).seconds
-    bound = exchange.expert_exchange(routed._replace(sms=10.0), 4e11, fit).seconds
-    assert free == pytest.approx(1e-5 + 32e-7 + sent / 2e11)
-    assert bound == pytest.approx(1e-5 + 32e-7 + sent / 1e11)
+def test_tokens_go_to_their_experts_by_the_fastest_kernel():
+    laid = wires([one_level(launch_s=1e-5, row_s=1e-9, expert_s=1e-7)], 1.0, (8.0, 1.0))
+    way = route(laid, 8.0, 1.0, 0.0, 0.0)
+    found = all_to_all(laid, way, 7168.0, 128.0, ("dispatch",), 32.0)
+    rows = 128.0 * 8.0 * 7.0 / 8.0  # an eighth stays at home
+    expected = 1e-5 + 32e-7 + rows * (1e-9 + 7168.0 / 4e11)
+    assert found.longest == pytest.approx(expected)
+    assert all_to_all(laid, way, 7168.0, 128.0, ("dispatch", "combine")).longest <= found.longest

@@ -1,8 +1,9 @@
 """Every fact in conf/ says where it comes from.
 
 The rule, in this one place: a number of the groups in FACTS is covered by an entry of the file's
-`sources` or `assumed` map (the number's dotted path, a map above it, or `default`), or by a
-`source` text beside it. The numbers of the other groups, and the rest of a workload (a batch, a
+`sources` or `assumed` map (the number's dotted path, a map above it, or `default`), by a `source`
+text beside it, or, of a calibration, by a record of `fits` (the data that its class was fitted to).
+The numbers of the other groups, and the rest of a workload (a batch, a
 skew), are choices: nobody measured them.
 """
 
@@ -22,7 +23,7 @@ FACTS: dict[str, frozenset[str] | None] = {
     "workload": frozenset({"context", "prompt", "output"}),
 }
 NOUNS = (*FACTS, "parallelism", "economics", "dtype")
-NOT_VALUES = ("defaults", "sources", "assumed")  # what a file says about its values
+NOT_VALUES = ("defaults", "sources", "assumed", "fits")  # what a file says about its values
 FILES = [path for group in NOUNS for path in sorted((CONF / group).rglob("*.yaml"))]
 
 each_file = pytest.mark.parametrize("path", FILES, ids=lambda p: f"{p.parent.name}/{p.stem}")
@@ -55,6 +56,7 @@ def unsourced(group: str, content: dict[str, Any]) -> list[str]:
     if group not in FACTS:
         return []
     explained = {**(content.get("sources") or {}), **(content.get("assumed") or {})}
+    explained |= {fitted(key, content): "data" for key in content.get("fits") or {}}
     all_values = values(content)
 
     def covered(path: str) -> bool:
@@ -71,6 +73,11 @@ def unsourced(group: str, content: dict[str, Any]) -> list[str]:
     ]
 
 
+def fitted(key: str, content: dict[str, Any]) -> str:
+    """The path that a record of `fits` is about: kernel classes go by their own name."""
+    return key if key.split(".")[0] in content else f"kernel.{key}"
+
+
 @each_file
 def test_every_fact_has_its_source(path: Path):
     assert not unsourced(path.parent.name, load(path))
@@ -79,11 +86,21 @@ def test_every_fact_has_its_source(path: Path):
 @each_file
 def test_sources_name_what_is_there_and_say_something(path: Path):
     content = load(path)
-    paths = {p for leaf in values(content) for p in (leaf, *parents(leaf))} | {"default"}
+    paths = {p for leaf in values(content) for p in (leaf, *parents(leaf))} | {"default", "fits"}
     for kind in ("sources", "assumed"):
         for key, text in (content.get(kind) or {}).items():
             assert key in paths, f"{kind}.{key}: the file has no such key"
             assert isinstance(text, str) and text.strip(), f"{kind}.{key} is empty"
+
+
+@each_file
+def test_a_fit_names_what_is_there_its_data_and_what_it_is_worth(path: Path):
+    content = load(path)
+    paths = {p for leaf in values(content) for p in (leaf, *parents(leaf))}
+    for key, record in (content.get("fits") or {}).items():
+        assert fitted(key, content) in paths, f"fits.{key}: the file has no such key"
+        assert isinstance(record["data"], str) and record["data"].strip(), f"fits.{key}.data"
+        assert record["points"] >= 1 and 0 <= record["mean_held_out"] < 1, f"fits.{key}"
 
 
 @each_file
@@ -113,6 +130,8 @@ def test_the_rule_itself():
     assert unsourced("hardware", content) == ["a.b", "a.c", "d"]
     assert unsourced("hardware", {**content, "sources": {"a": "x"}, "assumed": {"d": "y"}}) == []
     assert unsourced("hardware", {**content, "sources": {"default": "x"}}) == []
+    fits = {"kernel": {"x": {"y": 1}}, "z": 2, "fits": {"x.y": {"data": "a table"}}}
+    assert unsourced("calibration", fits) == ["z"]
     assert unsourced("workload", {"batch": 64, "prompt": 1000}) == ["prompt"]
     assert unsourced("economics", {"utilization": 0.5}) == []
 

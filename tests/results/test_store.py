@@ -49,7 +49,7 @@ def test_a_job_says_what_it_is(job: Path, asked: dict) -> None:
 def test_columns_are_the_schema_after_the_axes(job: Path) -> None:
     names = store.scan(job).collect_schema().names()
     assert [n for n in names if n not in COLUMNS] == AXES
-    assert names[14:17] == AXES
+    assert names[16:19] == AXES
     assert [n for n in names if n in COLUMNS] == list(COLUMNS)
 
 

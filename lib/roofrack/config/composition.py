@@ -59,9 +59,12 @@ def conf_dir() -> Path:
 def register() -> None:
     """Give Hydra the tree of every key and OmegaConf the range resolvers; repeating is harmless."""
     resolvers.register()
+    store = ConfigStore.instance()
+    if f"{SCHEMA}.yaml" in store.repo:  # making its nodes anew takes as long as composing
+        return
     tree: dict[str, Any] = {section: schema.defaults(section) for section in schema.SECTIONS}
     tree |= {part: dict.fromkeys(groups) for part, groups in schema.PARTS.items()}
-    ConfigStore.instance().store(name=SCHEMA, node=tree, provider="roofrack")
+    store.store(name=SCHEMA, node=tree, provider="roofrack")
 
 
 def compose(overrides: Sequence[str] = (), config_dir: str | Path | None = None) -> dict[str, Any]:
@@ -99,15 +102,24 @@ def covering(split: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return kept
 
 
-def options_of(loader: ConfigLoader, hydra_overrides: Sequence[str] = ()) -> Options:
-    """Return the function from a key to the options of the group of that name."""
-    path = [text for text in hydra_overrides if text.startswith("hydra.searchpath")]
+def options_of(
+    loader: ConfigLoader, hydra_overrides: Sequence[str] = (), stamp: object = None
+) -> Options:
+    """Return the function from a key to the options of the group of that name.
 
+    What a group has is kept as long as `stamp` is the same: asking Hydra takes 35 ms a group.
+    """
+    path = tuple(text for text in hydra_overrides if text.startswith("hydra.searchpath"))
+    return _options(loader, path, stamp)
+
+
+@lru_cache(maxsize=64)
+def _options(loader: ConfigLoader, path: tuple[str, ...], stamp: object) -> Options:
     @cache
     def options(group: str) -> list[str]:
         if not path:  # several times faster
             return loader.get_group_options(group, ObjectType.CONFIG)
-        return loader.get_group_options(group, ObjectType.CONFIG, PRIMARY, path)
+        return loader.get_group_options(group, ObjectType.CONFIG, PRIMARY, list(path))
 
     return options
 
@@ -138,7 +150,7 @@ def _jobs(overrides: Sequence[str], config_dir: str | Path | None, study: bool) 
     parsed = parse(overrides)
     hydra = [o.input_line or "" for o in parsed if o.is_hydra_override()]
     task = [o.input_line or "" for o in parsed if not o.is_hydra_override()]
-    options = options_of(_loader(_absolute(config_dir)), hydra)
+    options = options_of(_loader(_absolute(config_dir)), hydra, _stamp(config_dir, hydra))
     asks = [o for o in parsed if o.key_or_group == "experiment"]
     if any(o.is_sweep_override() or isinstance(o.value(), list) for o in asks):
         raise InputError(f"{asks[-1].input_line}: one question at a time")
@@ -156,10 +168,11 @@ def _jobs(overrides: Sequence[str], config_dir: str | Path | None, study: bool) 
 def _composed(overrides: Sequence[str], config_dir: str | Path | None) -> dict[str, Any]:
     parsed = parse(overrides)
     hydra = [o.input_line or "" for o in parsed if o.is_hydra_override()]
-    options = options_of(_loader(_absolute(config_dir)), hydra)
+    stamp = _stamp(config_dir, hydra)
+    options = options_of(_loader(_absolute(config_dir)), hydra, stamp)
     plain = [_is_plain(override, options) for override in parsed]
     structural = tuple(o.input_line or "" for o, p in zip(parsed, plain, strict=True) if not p)
-    base = _base(structural, _absolute(config_dir), _stamp(config_dir, hydra))
+    base = _base(structural, _absolute(config_dir), stamp)
     config = OmegaConf.create(base.tree)
     OmegaConf.set_struct(config, True)
     for override in (o for o, p in zip(parsed, plain, strict=True) if p):
@@ -272,6 +285,9 @@ def _loaded(overrides: tuple[str, ...], loader: ConfigLoader) -> Base:
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
+    for part in (tree, tree.get("prefill") or {}, tree.get("ffn") or {}):
+        # a record of where numbers are from; as nodes of a tree it would cost more than all others
+        (part.get("calibration") or {}).pop("fits", None)
     return Base(tree, choices, sweeper.get("params") or {})
 
 

@@ -86,10 +86,15 @@ def invalid(at: Places, spell: Spell) -> Number:
         parts_missing = parts_missing | (s.plan.tp_rows > 1)
     parts_missing = parts_missing | ((w.serving > 0) & (s.prefill is None) & (w.phase == "serve"))
     mask = why_invalid(
-        s, at.main.plan, at.main.formats.peak, spell.chunks_missing > 0, tier_missing, parts_missing
+        s,
+        at.main.plan,
+        at.main.formats.least_peak,
+        spell.chunks_missing > 0,
+        tier_missing,
+        parts_missing,
     )
     for other in pools(at).values():
-        mask = mask | why_invalid(other.s, other.plan, other.formats.peak)
+        mask = mask | why_invalid(other.s, other.plan, other.formats.least_peak)
     return mask
 
 

@@ -16,7 +16,6 @@ from roofrack.cost.shares import Pass, Share
 from roofrack.cost.site import Site
 from roofrack.cost.ways import Group
 
-
 NORM_BYTES = 4.0
 """Bytes of a sum of squares."""
 

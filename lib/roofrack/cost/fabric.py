@@ -71,8 +71,8 @@ class Wire(NamedTuple):
     `reach` members in one domain, counted in chips; `active` if there are several; `bytes_per_s`
     of one chip for a collective, `hop_bytes_per_s` to one other chip, of which `links` says what is
     reached; `latency_s` of one message. `steps` hops in sequence of a collective, the fewer of g-1
-    (ring) and log2 g (halving); `load` links that a copy between two random members takes. An idle level
-    has no steps.
+    (ring) and log2 g (halving); `load` links that a copy between two random members takes. An idle
+    level has no steps.
     """
 
     members: Number
@@ -162,7 +162,8 @@ class Link(NamedTuple):
     """What one collective meets on a level: bandwidth that one chip reaches, and fixed times.
 
     `launch_s` of the protocol for small messages; that for large ones takes `staged_s` more. `own`
-    share of the buffer is copied besides. An idle level has no fixed times.
+    share of the buffer is copied besides; each copy of a token costs `row_s`, each expert of a chip
+    `expert_s`. An idle level has no fixed times.
     """
 
     bytes_per_s: Number
@@ -171,6 +172,8 @@ class Link(NamedTuple):
     own: Number
     low_latency: Number
     direct: Number
+    row_s: Number
+    expert_s: Number
 
 
 def link(wire: Wire, kind: str) -> Link:
@@ -183,4 +186,6 @@ def link(wire: Wire, kind: str) -> Link:
         own=choose(wire.active, of.own, 0.0),
         low_latency=of.low_latency,
         direct=of.direct,
+        row_s=choose(wire.active, of.row_s, 0.0),
+        expert_s=choose(wire.active, of.expert_s, 0.0),
     )

@@ -128,8 +128,11 @@ def exchange(at: Site, mine: Share) -> Exchange:
     across = (plan.expert_span > plan.attention_tp) & (m.experts_per_token > 0)
     happens = choose(across, 1.0, 0.0)
     tokens = mine.own_tokens * skew(at, mine)
-    out = all_to_all(laid, routing, m.d_model * mine.of.dispatch, tokens)
-    back = all_to_all(laid, routing, m.d_model * mine.of.combine, tokens)
+    held = plan.slots / plan.ep
+    ways = ("all_to_all",)  # a library's, or the engine's own kernels
+    sizes = m.d_model * mine.of.dispatch, m.d_model * mine.of.combine
+    out = all_to_all(laid, routing, sizes[0], tokens, ("dispatch", *ways), held)
+    back = all_to_all(laid, routing, sizes[1], tokens, ("combine", *ways), held)
     times = happens * m.moe_layers * plan.imbalance
     copy = mine.own_tokens * copies * plan.expert_tp * m.d_model * happens
     return Exchange(

@@ -15,7 +15,7 @@ from roofrack.arithmetic import (
     root,
 )
 from roofrack.cost.collectives import Transfer
-from roofrack.cost.fabric import Wires, link
+from roofrack.cost.fabric import Wire, Wires, link
 
 
 class Routing(NamedTuple):
@@ -64,26 +64,44 @@ class Exchanged(NamedTuple):
     longest: Number
 
 
-def all_to_all(laid: Wires, routing: Routing, token_bytes: Number, tokens: Number) -> Exchanged:
+def all_to_all(
+    laid: Wires,
+    routing: Routing,
+    token_bytes: Number,
+    tokens: Number,
+    kinds: tuple[str, ...] = ("all_to_all",),
+    experts: Number = 0.0,
+) -> Exchanged:
     """Return the transfer of sending each of a chip's `tokens` to its experts' chips.
 
-    Levels run at once: the exchange takes the longest of them. On a torus every copy travels
-    several hops, so links carry that many times more.
+    `kinds` are the fields of Links that say how fast; the fastest on each level counts, as engines
+    have several kernels. `experts` are those of one chip, whose counts are sent first. Levels run
+    at once: the exchange takes the longest of them. On a torus every copy travels several hops, so
+    links carry that many times more.
     """
     seconds: list[Number] = []
     sent: list[Number] = []
     longest: Number = 0.0
     for wire, copies in zip(laid, routing.copies, strict=True):
-        size = choose(wire.active, tokens * copies * token_bytes, 0.0)
-        via = link(wire, "all_to_all")
-        fixed = wire.exchange_steps * wire.latency_s + via.launch_s
-        pace = wire.load / via.bytes_per_s
-        large, small = size * pace + via.staged_s, size * pace * via.low_latency
-        time = fixed + choose(via.low_latency > 0, least(large, small), large)
+        rows = choose(wire.active, tokens * copies, 0.0)
+        time = _exchange_s(wire, kinds[0], rows, token_bytes, experts)
+        for kind in kinds[1:]:
+            time = least(time, _exchange_s(wire, kind, rows, token_bytes, experts))
         seconds.append(time)
-        sent.append(size)
+        sent.append(rows * token_bytes)
         longest = most(longest, time)
     return Exchanged(Transfer(seconds, sent), longest)
+
+
+def _exchange_s(
+    wire: Wire, kind: str, rows: Number, token_bytes: Number, experts: Number
+) -> Number:
+    """Return the seconds of sending `rows` copies over one level by one kind of kernel."""
+    via = link(wire, kind)
+    fixed = wire.exchange_steps * wire.latency_s + via.launch_s + via.expert_s * experts
+    sending = rows * token_bytes * wire.load / via.bytes_per_s
+    large, small = sending + via.staged_s, sending * via.low_latency
+    return fixed + rows * via.row_s + choose(via.low_latency > 0, least(large, small), large)
 
 
 class Unevenness(NamedTuple):

@@ -110,6 +110,11 @@ class Formats(NamedTuple):
         """FLOP/s of the units that most matrix products use."""
         return self.weights.peak
 
+    @property
+    def least_peak(self) -> Number:
+        """FLOP/s of the slowest units asked for; 0 where the chip lacks any."""
+        return least(self.weights.peak, self.experts.peak)
+
 
 def formats(s: Scenario) -> Formats:
     """Look up the number formats of a scenario, and what is lost with each."""

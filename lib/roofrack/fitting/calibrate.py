@@ -55,7 +55,9 @@ class Fitted(NamedTuple):
 
 def machine(name: str) -> Hardware:
     """Return a machine of conf/hardware as its data sheet has it."""
-    hardware: Hardware = to_study(config.compose([f"hardware={name}"])).grid().hardware
+    hardware: Hardware = (
+        to_study(config.compose([f"hardware={name}", "calibration=ideal"])).grid().hardware
+    )
     return hardware
 
 

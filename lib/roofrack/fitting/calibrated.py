@@ -13,6 +13,9 @@ from roofrack.fitting.own import OwnFit, Value, fit_own
 from roofrack.fitting.refit import refit
 from roofrack.schema import AUTO
 
+MISSED = ("data", "points", "mean_inside", "mean_held_out", "median_held_out")
+"""What is told of the fit of a kernel."""
+
 
 @dataclass(frozen=True)
 class Calibrated:
@@ -73,11 +76,12 @@ def calibrate(
     name = check_name(name or name_of([Path(file) for file in files]))
     kinds = [kind] if isinstance(kind, str) else list(kind)
     tree = refit(files, kinds, keys["hardware"], name=name, base=base, config_dir=config_dir)
+    own_files = {Path(file).name for file in files}
     errors = pl.DataFrame(
         [
-            {"kernel": kernel} | {k: fit[k] for k in ("points", "mean_inside", "mean_held_out")}
+            {"kernel": kernel} | {n: fit[n] for n in MISSED}
             for kernel, fit in tree["fits"].items()
-            if "mean_held_out" in fit
+            if fit["data"].split(", ")[0] in own_files
         ]
     )
     return Calibrated(name, tree, {}, errors)

@@ -6,6 +6,7 @@ numbers are those of a noun of `roofrack.calibration`, the function is the cost 
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import polars as pl
@@ -36,7 +37,7 @@ class KernelClass(NamedTuple):
     work: Callable[[Any, Columns, Chip], Work]
     format_column: str = "format"
     one_kernel: bool = False
-    without: dict[str, tuple[str, ...]] = {}
+    without: Mapping[str, tuple[str, ...]] = MappingProxyType({})
 
     def seconds(self, numbers: Mapping[str, Any], columns: Columns) -> Number:
         """Return seconds of the calls, whose columns say chip and bytes of the format too."""

@@ -14,7 +14,7 @@ from roofrack.fitting.calibrated import calibrate
 from roofrack.fitting.factors import FACTORS
 from roofrack.fitting.files import GROUP, check_name, name_of, save
 from roofrack.fitting.own import OwnFit
-from roofrack.fitting.silicon import data_of, silicon
+from roofrack.fitting.silicon import check, data_of, silicon
 
 SILICON = "silicon"
 KEYS = ("name", "base", "out", "kind")
@@ -71,8 +71,9 @@ def run(arguments: Sequence[str], config_dir: str | None = None) -> str:
         config_dir=config_dir,
     )
     path = done.write(out, command)
-    where = f"roofrack point --config-dir {out} {GROUP}={name}"
-    body = _own(done.own) if done.own is not None else _table(done.calibration)
+    on = f"hardware={given['hardware']} " if kinds else ""
+    where = f"roofrack point --config-dir {out} {on}{GROUP}={name}"
+    body = _own(done.own) if done.own is not None else _table(done.errors.to_dicts())
     return f"{body}\n\n{path} is written; use it with\n  {where}"
 
 
@@ -91,6 +92,7 @@ def _silicon(given: dict[str, str], command: str) -> str:
     backends = [given["backend"]] if "backend" in given else list(BACKENDS)
     out = Path(given.get("out", "."))
     pairs = list(product(chips, backends))
+    check(*pairs[0])
     texts: list[str] = []
     for chip, backend in pairs:
         try:
@@ -103,18 +105,17 @@ def _silicon(given: dict[str, str], command: str) -> str:
         own = f"roofrack calibrate {SILICON} chip={chip} backend={backend}"
         path = save(out / f"{tree['name']}.yaml", tree, own, data_of(tree))
         print(f"{path}", file=sys.stderr)
-        texts.append(f"{path}\n{_table(tree)}")
+        texts.append(f"{path}\n{_table([{'kernel': k} | v for k, v in tree['fits'].items()])}")
     return "\n\n".join(texts)
 
 
-def _table(tree: dict[str, Any]) -> str:
+def _table(fits: Sequence[dict[str, Any]]) -> str:
     """Return what each fit of kernels missed, as a table."""
     rows = [("kernel", "data", "calls", "inside", "held out", "median")]
-    for name, fit in tree["fits"].items():
-        if "mean_held_out" in fit:
-            errors = (fit["mean_inside"], fit["mean_held_out"], fit["median_held_out"])
-            shown = [f"{100 * e:.1f} %" for e in errors]
-            rows.append((name, fit["data"].split(":")[0], f"{fit['points']:,}", *shown))
+    for fit in fits:
+        errors = (fit["mean_inside"], fit["mean_held_out"], fit["median_held_out"])
+        shown = [f"{100 * e:.1f} %" for e in errors]
+        rows.append((fit["kernel"], fit["data"].split(":")[0], f"{fit['points']:,}", *shown))
     return "absolute errors: mean of calls fitted to, mean and median of calls held out\n" + _grid(
         rows, left=2
     )

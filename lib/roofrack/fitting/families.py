@@ -49,15 +49,19 @@ def family(chips: Sequence[str], backend: str) -> dict[str, Any]:
     fits: dict[str, Any] = {}
     assumed: dict[str, str] = {}
     kernels = {name: _class(name, chips, backend, fits, assumed) for name in CLASSES}
-    scale_up = {name: _link(name, chips, backend, fits, assumed) for name in links.TABLES}
-    spreads = [link.pop("rel_std") for link in scale_up.values() if "rel_std" in link]
-    for name, link in scale_up.items():
-        scale_up[name] = link or tree["scale_up"][name]
+    scale_up = {name: _link(name, chips, backend, fits, assumed) for name in links.NAMES}
+    for name in links.EXPERTS:
+        if not scale_up[name]:
+            scale_up[name] = dict(scale_up["all_to_all"])
+            assumed[f"scale_up.{name}"] = "as all_to_all: no table of it in this family"
+    # as in `build`: exchanges of experts are few, and their errors are in `fits`
+    spreads = {name: link.pop("rel_std") for name, link in scale_up.items()}
+    counted = [spread for name, spread in spreads.items() if name not in links.EXPERTS]
     ours = {"kernel": kernels, "scale_up": tree["scale_up"] | scale_up}
     return (
         ours
         | {n: v for n, v in tree.items() if n not in (*ours, "name", "sources", "assumed")}
-        | {"link_rel_std": rounded(float(np.sqrt(np.mean(np.square(spreads)))))}
+        | {"link_rel_std": rounded(float(np.sqrt(np.mean(np.square(counted)))))}
         | {"fused_quantization": backend in FUSED, "fits": fits, "assumed": assumed}
     )
 
@@ -113,17 +117,28 @@ def _fixed_s(candidate: tuple[Fitted, PoolOf]) -> float:
 def _link(
     name: str, chips: Sequence[str], backend: str, fits: dict[str, Any], assumed: dict[str, str]
 ) -> dict[str, Any]:
-    """Return the numbers of a collective, none where no table of it is described by the form."""
-    order = (backend, *BACKENDS) if name == "all_reduce" else (LIBRARY,)
+    """Return the numbers of a collective, from the first backend whose tables the form describes.
+
+    Where it describes none, the best fit there is: its error says what that is worth. None at all
+    where experts' exchanges have no table.
+    """
+    order = (LIBRARY,) if name in links.LIBRARY else (backend, *BACKENDS)
+    candidates: list[tuple[Fitted, PoolOf]] = []
     for source in dict.fromkeys(order):
         pool_of = partial(link_pool, name, backend=source)
         found = joint(pool_of(chips), chips)
-        if found is not None and found.fit.mean_held_out <= TOLERATED:
-            of = f"scale_up.{name}"
-            leaves, fits[of] = _stated(found, pool_of, chips, of, assumed)
-            return leaves
-    assumed[f"scale_up.{name}"] = "as in default: no table that the form describes"
-    return {}
+        if found is not None:
+            candidates.append((found, pool_of))
+            if found.fit.mean_held_out <= TOLERATED:
+                break
+    if not candidates and name in links.EXPERTS:
+        return {}
+    if not candidates:
+        raise InputError(f"no table of {name} on {', '.join(chips)}")
+    best = min(candidates, key=lambda pair: max(pair[0].fit.mean_held_out, TOLERATED))
+    of = f"scale_up.{name}"
+    leaves, fits[of] = _stated(*best, chips, of, assumed)
+    return leaves
 
 
 def _stated(

@@ -3,8 +3,11 @@
 import datetime
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+import yaml
 
 from roofrack import config
 from roofrack.errors import InputError
@@ -24,9 +27,20 @@ def save(path: Path, tree: Mapping[str, Any], command: str, data: Sequence[str])
         path.parent.mkdir(parents=True, exist_ok=True)
         write_text(path, document(tree, "\n".join(lines)))
     except OSError as error:
-        path.with_suffix(".part").unlink(missing_ok=True)
+        with suppress(OSError):
+            path.with_suffix(".part").unlink()
         raise InputError(f"{path}: cannot be written: {error.strerror}") from error
     return path
+
+
+def fits_of(name: str, config_dir: str | Path | None) -> dict[str, Any]:
+    """Return what a calibration's file says of its fits: composing leaves that out."""
+    folders = [Path(config_dir)] if config_dir is not None else []
+    for folder in (*folders, config.conf_dir()):
+        file = folder / GROUP / f"{name}.yaml"
+        if file.is_file():
+            return dict((yaml.safe_load(file.read_text(encoding="utf-8")) or {}).get("fits") or {})
+    return {}
 
 
 def check_name(name: str) -> str:

@@ -21,6 +21,7 @@ from roofrack.dual import Dual
 from roofrack.errors import InputError
 from roofrack.fitting.document import rounded, triangle
 from roofrack.fitting.factors import FACTORS, changed, widths
+from roofrack.fitting.files import fits_of
 from roofrack.fitting.measurements import Measurements, Observed, load
 from roofrack.fitting.scenes import Scenes, predictions, scenes
 from roofrack.leaves import put
@@ -115,7 +116,7 @@ def fit_own(
         unfit=_unfit(s),
         data=m.name,
     )
-    result.calibration.update(_tree(s, result, by))
+    result.calibration.update(_tree(s, result, by, fits_of(s.base, config_dir)))
     return result
 
 
@@ -167,8 +168,8 @@ def _fit(
             ),
             bounds=(low - 1e-9, 10.0),
             loss=lambda z: _loss(z, len(observed)),
-            xtol=1e-7,
-            ftol=1e-9,
+            xtol=1e-6,
+            ftol=1e-7,
         )
         u = result.x
         residual, slope = both(u)
@@ -259,7 +260,9 @@ def _besides(s: Scenes, scatter: float, by: Mapping[str, float]) -> float:
     return float(np.sqrt(max(scatter**2 - known.mean(), 0.0)))
 
 
-def _tree(s: Scenes, found: OwnFit, by: Mapping[str, float]) -> dict[str, Any]:
+def _tree(
+    s: Scenes, found: OwnFit, by: Mapping[str, float], earlier: Mapping[str, Any]
+) -> dict[str, Any]:
     """Return the base's tree with the fitted leaves, and what the fit is worth."""
     tree = deepcopy(s.tree)
     for path, value in changed(s.first, by).items():
@@ -269,7 +272,6 @@ def _tree(s: Scenes, found: OwnFit, by: Mapping[str, float]) -> dict[str, Any]:
             at = at[part]
         at[name] = rounded(float(value))
     tree["step_rel_std"] = rounded(_besides(s, found.scatter, by))
-    tree["name"] = found.name
     absolute = found.errors.select(pl.col("before", "after", "left_out").abs())
     fits = {
         "data": found.data,
@@ -283,6 +285,6 @@ def _tree(s: Scenes, found: OwnFit, by: Mapping[str, float]) -> dict[str, Any]:
     }
     sources = dict(tree.get("sources") or {})
     sources["default"] = f"calibration {s.base}, with factors fitted to {found.data}"
-    notes = {"fits": dict(tree.get("fits") or {}) | {"own": fits}, "sources": sources}
+    notes = {"fits": {**earlier, "own": fits}, "sources": sources}
     rest = {k: v for k, v in tree.items() if k not in ("name", *notes)}
     return {"name": found.name, **rest, **notes}

@@ -12,17 +12,19 @@ from roofrack.conversion import to_study
 from roofrack.errors import InputError, nearest
 from roofrack.fitting import links, tables
 from roofrack.fitting.calibrate import MACHINES, Fitted, calls, fit_kind
-from roofrack.fitting.classes import CLASSES
+from roofrack.fitting.classes import CLASSES, GAIN
 from roofrack.fitting.columns import SCHEMA
 from roofrack.fitting.document import numbers, record
+from roofrack.fitting.files import fits_of
 from roofrack.fitting.fit import fit
 from roofrack.hardware import Hardware
 from roofrack.schema import AUTO
 
-KINDS = {of.table: name for name, of in CLASSES.items()} | {
-    kind: name for name, kind in links.TABLES.items()
-}
+KINDS = {of.table: name for name, of in CLASSES.items()} | {name: name for name in links.NAMES}
 """By the kind of a table, the class or collective whose numbers are fitted to it."""
+
+FEW = ("compute_efficiency", "hbm_efficiency", "sharpness", "launch_s")
+"""Numbers that are fitted where a table has too few calls for all: what every kernel has."""
 
 
 def refit(
@@ -46,7 +48,7 @@ def refit(
     machine = to_study(container).grid().hardware
     tree: dict[str, Any] = deepcopy(container["calibration"])
     start = container["choices"]["calibration"]
-    fits, sources = dict(tree.get("fits") or {}), dict(tree.get("sources") or {})
+    fits, sources = fits_of(start, config_dir), dict(tree.get("sources") or {})
     assumed = dict(tree.get("assumed") or {})
     assumed = {k: v for k, v in assumed.items() if k == "default"} | {
         k: f"as in calibration={start}" for k in tree if k not in ("name", *_NOTES)
@@ -58,7 +60,7 @@ def refit(
         if not table.height:
             raise InputError(f"{said}: has a header and no rows")
         _refuse_mixed(table, said)
-        for path, found in _fitted(table, kind, machine, hardware, said).items():
+        for path, found in _fitted(table, kind, machine, hardware, said, tree["kernel"]).items():
             section, *inner = path.split(".")
             at = tree[section]
             for part in inner[:-1]:
@@ -99,11 +101,11 @@ def _kinds(kinds: Sequence[str], count: int) -> list[str]:
 
 
 def _fitted(
-    table: pl.DataFrame, kind: str, machine: Hardware, hardware: str, said: str
+    table: pl.DataFrame, kind: str, machine: Hardware, hardware: str, said: str, tree: Any
 ) -> dict[str, Fitted]:
-    """Return the fits of a table, by the path of what they fill."""
-    if kind in links.TABLES.values():
-        return {f"scale_up.{KINDS[kind]}": _collective(table, KINDS[kind], kind, machine, said)}
+    """Return the fits of a table, by the path of what they fill; `tree` are the base's kernels."""
+    if kind in links.NAMES:
+        return {f"scale_up.{kind}": _collective(table, kind, machine, said)}
     name = KINDS[kind]
     of = CLASSES[name]
     chip = {m: c for c, m in MACHINES.items()}.get(hardware, hardware)
@@ -117,32 +119,35 @@ def _fitted(
     for inner, inside in of.kinds.items():
         if not table.filter(pl.col(of.format_column).is_in(inside)).height:
             continue
-        one = fit_kind(table, name, inner, machine, chip)
+        here = calls(table, of, inner, machine, chip).height
+        numbers = [n for n in of.bounds if n not in of.without.get(inner, ())]
+        few = [n for n in numbers if n in (*FEW, GAIN)]
+        # too few calls for all of them: the finer ones are as in the base
+        known = {n: float(tree[name][inner][n]) for n in numbers if n not in few}
+        enough = here >= 3 * len(numbers)
+        one = fit_kind(table, name, inner, machine, chip, {} if enough else known)
         if one is None:
-            here = calls(table, of, inner, machine, chip).height
-            least = 3 * len([n for n in of.bounds if n not in of.without.get(inner, ())])
             raise InputError(
                 f"{said}: {here} calls of {inner} within the shapes that {kind} is fitted over, "
-                f"too few for its numbers; at least {least}"
+                f"too few; at least {3 * len(few)} for {', '.join(few)}, {3 * len(numbers)} for all"
             )
         found[f"kernel.{name}.{inner}"] = one
     return found
 
 
-def _collective(table: pl.DataFrame, name: str, kind: str, machine: Hardware, said: str) -> Fitted:
+def _collective(table: pl.DataFrame, name: str, machine: Hardware, said: str) -> Fitted:
     """Return the fit of a collective; of all-reduces, by the better of two protocols."""
     here = links.calls(table, machine)
-    best: Fitted | None = None
-    for direct in (False, True) if name == "all_reduce" else (False,):
-        bounds = {n: b for n, b in links.BOUNDS.items() if not (direct and n == "low_latency")}
-        if here.height < 3 * len(links.BOUNDS):
-            raise InputError(
-                f"{said}: {here.height} calls of {kind} within one domain and 256 MiB, too few "
-                f"for its numbers; at least {3 * len(links.BOUNDS)}"
-            )
-        found = fit(links.seconds_of(name, direct), bounds, here)
-        if best is None or found.mean_inside < best.fit.mean_inside:
-            given = {"direct": direct} | ({"low_latency": 0.0} if direct else {})
-            best = Fitted(found, given, "", "", "", (kind,))
-    assert best is not None
-    return best
+    least = 3 * len(links.bounds(name, False))
+    if here.height < least:
+        raise InputError(
+            f"{said}: {here.height} calls of {name} within one scale-up domain and of a size that "
+            f"serving has, too few; at least {least}"
+        )
+    found = {
+        direct: fit(links.seconds_of(name, direct), links.bounds(name, direct), here)
+        for direct in ((False, True) if name == "all_reduce" else (False,))
+    }
+    direct = min(found, key=lambda form: found[form].mean_inside)
+    given: dict[str, float] = {"direct": direct} if name == "all_reduce" else {}
+    return Fitted(found[direct], given, "", "", "", (name,))

@@ -6,6 +6,7 @@ from typing import Any
 
 from roofrack import config
 from roofrack.errors import InputError, nearest
+from roofrack.fitting import tables
 from roofrack.fitting.build import build
 from roofrack.fitting.calibrate import BACKENDS, MACHINES
 from roofrack.schema import FALLBACK
@@ -20,15 +21,19 @@ def silicon(chip: str, backend: str) -> dict[str, Any]:
     The numbers are the same each time: which calls are held out is drawn from a fixed seed. Raises
     InputError for an unknown chip or backend, without the package, or where it has no tables.
     """
-    if chip not in MACHINES:
-        raise InputError(f"chip={chip}: allowed: {', '.join(MACHINES)}.{nearest(chip, MACHINES)}")
-    if backend not in BACKENDS:
-        raise InputError(
-            f"backend={backend}: allowed: {', '.join(BACKENDS)}.{nearest(backend, BACKENDS)}"
-        )
+    check(chip, backend)
     tree = build(chip, backend)
     name = f"{MACHINES[chip]}_{backend}"
     return {"name": name, **_explained({k: v for k, v in tree.items() if k != "name"})}
+
+
+def check(chip: str, backend: str) -> None:
+    """Raise InputError for an unknown chip or backend, or without the package of tables."""
+    for key, value, allowed in (("chip", chip, MACHINES), ("backend", backend, BACKENDS)):
+        if value not in allowed:
+            names = ", ".join(allowed)
+            raise InputError(f"{key}={value}: allowed: {names}.{nearest(value, allowed)}")
+    tables.chips()
 
 
 def data_of(tree: Mapping[str, Any]) -> list[str]:

@@ -55,10 +55,13 @@ def statistics(rows: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
 def band(column: str = "concurrency") -> pl.Expr:
     """Return the band of a number of clients in words: `1 to 4`, `over 256`."""
     lows = [1, *(high + 1 for high in BANDS)]
-    text = pl.when(pl.col(column).is_null()).then(pl.lit(None, pl.String))
-    for low, high in zip(lows, BANDS, strict=False):
-        text = text.when(pl.col(column) <= high).then(pl.lit(f"{low} to {high}"))
-    return text.otherwise(pl.lit(f"over {BANDS[-1]}")).alias("clients")
+    words = [f"{low} to {high}" for low, high in zip(lows, BANDS, strict=False)]
+    cases = [
+        pl.when(pl.col(column) <= high).then(pl.lit(text))
+        for high, text in zip(BANDS, words, strict=True)
+    ]
+    beyond = pl.when(pl.col(column) > BANDS[-1]).then(pl.lit(f"over {BANDS[-1]}"))
+    return pl.coalesce(*cases, beyond).alias("clients")
 
 
 GROUPS = {

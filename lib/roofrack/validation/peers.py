@@ -45,5 +45,5 @@ def side_by_side(lines: pl.DataFrame, answers: pl.DataFrame) -> pl.DataFrame:
             mean_theirs=theirs.mean(),
             closer=nearer.mean(),
         )
-        .sort("quantity", "mode", "tool", descending=[True, False, False])
+        .sort("quantity", "mode", "tool")
     )

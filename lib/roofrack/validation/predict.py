@@ -16,10 +16,9 @@ from roofrack.conversion import to_study
 from roofrack.nouns import Scenario
 from roofrack.tables import DTYPES, SERVING
 
-
 ROUTING_SPREAD = 1.0
-"""Deviation of the experts' popularity over its mean. Not measured in any row: that of the power law
-(exponent 1.01, over tokens * 0.8) which aiconfigurator-core 0.12.0 takes for real traffic."""
+"""Deviation of the experts' popularity over its mean. Not measured in any row: that of the power
+law (exponent 1.01, over tokens * 0.8) which aiconfigurator-core 0.12.0 takes for real traffic."""
 
 
 def scenarios(rows: pl.DataFrame) -> Scenario:
@@ -28,7 +27,7 @@ def scenarios(rows: pl.DataFrame) -> Scenario:
     All rows have to be of one `mode`. A sequence meets, over its life, its prompt and half its
     output on average; lengths are the mean ones that the client drew.
     """
-    base = to_study(config.compose([])).grid()
+    base = to_study(config.compose(["calibration=ideal"])).grid()
     disaggregated = rows["mode"][0] == "disaggregated"
     hardware = _named(rows["hardware"], lambda n: [f"hardware={n}"], "hardware")
     model = _named(rows["model"], lambda n: [f"model={n}"], "model")

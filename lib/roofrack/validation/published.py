@@ -23,11 +23,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from roofrack.config import compose, conf_dir
+from roofrack.config import conf_dir
 from roofrack.errors import InputError, nearest
 from roofrack.results.schema import RESULTS
 from roofrack.schema import GROUPS as SECTIONS
 from roofrack.schema import defaults
+from roofrack.validation.composed import CHOSEN, chosen, given, scenario
 
 PATH = Path(__file__).with_name("published.csv")
 COLLECTIVES_PATH = Path(__file__).with_name("published_collectives.csv")
@@ -50,9 +51,6 @@ HOW = ("read", "digitised", "derived")
 
 CONFIDENCE = ("high", "medium")
 """high: printed, with all inputs; medium: an input is derived or assumed (`notes` say which)."""
-
-CHOSEN = ("hardware", "model", "parallelism", "workload", "dtype")
-"""Groups of which each row names an option, so that it does not depend on defaults."""
 
 
 class Field(NamedTuple):
@@ -155,22 +153,24 @@ def predict(table: pl.DataFrame, overrides: Sequence[str] = ()) -> pl.DataFrame:
     """
     import jax
 
+    from roofrack.cost import estimate, pytrees  # noqa: F401  (pytrees registers the nouns)
     from roofrack.cost.layout import reasons
-    from roofrack.grid import evaluate
 
+    options = chosen(table["overrides"], overrides)
     alike: dict[Any, list[int]] = {}
     for index, text in enumerate(table["overrides"]):
-        given = _given(text)
-        same = tuple((key, given[key] if key in CHOSEN else "") for key in sorted(given))
+        asked = given(text)
+        same = tuple((key, asked[key] if key in CHOSEN else "") for key in sorted(asked))
         alike.setdefault(same, []).append(index)
     together: dict[Any, list[tuple[list[int], Any]]] = {}
     for rows in alike.values():
-        scenario = _scenario(table[rows], overrides)
-        together.setdefault(jax.tree.structure(scenario), []).append((rows, scenario))
+        s = scenario(table[rows], options)
+        together.setdefault(jax.tree.structure(s), []).append((rows, s))
     found: list[dict[str, Any]] = [{}] * len(table)
     for parts in together.values():
         stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[s for _, s in parts])
-        columns = evaluate(stacked)
+        with np.errstate(all="ignore"):  # NumPy: compiling each structure would take a minute
+            columns = estimate(stacked)
         rows = [row for part, _ in parts for row in part]
         flat = {name: np.broadcast_to(c, (len(rows),)) for name, c in columns.items()}
         for place, row in enumerate(rows):
@@ -187,39 +187,6 @@ def predict(table: pl.DataFrame, overrides: Sequence[str] = ()) -> pl.DataFrame:
         pl.Series("why_invalid", why, dtype=pl.String),
         pl.Series("fits", [bool(columns["fits"]) for columns in found], dtype=pl.Boolean),
     )
-
-
-def _scenario(rows: pl.DataFrame, overrides: Sequence[str]) -> Any:
-    """Return the scenario of rows that choose the same groups and set the same keys.
-
-    Each leaf is an array with a value for each row. Composing is slow, so it is done once: what
-    differs is given as a list, and of the axis that makes each row takes the value it asks for.
-    """
-    import jax
-
-    from roofrack.conversion import to_study
-
-    texts = [_given(text) for text in rows["overrides"]]
-    values = {key: list(dict.fromkeys(text[key] for text in texts)) for key in texts[0]}
-    composed = [f"{k}=[{','.join(v)}]" if len(v) > 1 else f"{k}={v[0]}" for k, v in values.items()]
-    try:
-        study = to_study(compose([*composed, *overrides]))
-    except InputError as error:
-        if len(rows) > 1:  # find out which of them it is
-            for one in range(len(rows)):
-                _scenario(rows[one : one + 1], overrides)
-        raise InputError(f"row {rows['id'][0]}: {error}") from error
-    odd = [axis for axis in study.axes if len(values.get(axis.path, ())) != len(axis)]
-    if odd:
-        raise InputError(f"row {rows['id'][0]}: {odd[0].column} has several values; give one")
-    places = {a.path: [values[a.path].index(text[a.path]) for text in texts] for a in study.axes}
-    scenario = study.bind({axis.path: axis.values[places[axis.path]] for axis in study.axes})
-    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(rows),)), scenario)
-
-
-def _given(text: str) -> dict[str, str]:
-    """Return the overrides of a row by their keys."""
-    return dict(part.split("=", 1) for part in text.split())
 
 
 def _read(path: Path, fields: Mapping[str, Field]) -> pl.DataFrame:
@@ -254,19 +221,19 @@ def _common(where: str, row: Mapping[str, Any]) -> None:
 
 def _check_overrides(where: str, row: Mapping[str, Any]) -> None:
     """Check that the overrides set known keys once, and choose every group of CHOSEN."""
-    given: dict[str, str] = {}
+    found: dict[str, str] = {}
     for text in str(row["overrides"]).split():
         key, equals, value = text.partition("=")
-        if not equals or not value or key in given:
+        if not equals or not value or key in found:
             raise InputError(f"{where}: {text}: give each override once, as key=value")
         if key not in CHOSEN and key not in _keys():
             raise InputError(f"{where}: {key}: no such key.{nearest(key, (*CHOSEN, *_keys()))}")
-        given[key] = value
+        found[key] = value
     for group in CHOSEN:
-        _one_of(where, group, given.get(group, "(nothing)"), _options(group))
+        _one_of(where, group, found.get(group, "(nothing)"), _options(group))
     for group in ("hardware", "model"):
-        if given[group] != row[group]:
-            raise InputError(f"{where}: {group}={given[group]} in overrides, not {row[group]}")
+        if found[group] != row[group]:
+            raise InputError(f"{where}: {group}={found[group]} in overrides, not {row[group]}")
 
 
 def _one_of(where: str, key: str, value: str, allowed: Sequence[str]) -> None:

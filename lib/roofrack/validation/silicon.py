@@ -67,7 +67,7 @@ def silicon_path() -> Path:
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
             "the measured serving runs are in the package aiconfigurator-core, which is not"
-            " installed: pip install roofrack[silicon]"
+            " installed: pip install 'roofrack[silicon]'"
         )
     path = Path(spec.submodule_search_locations[0]) / "systems" / "silicon_sample.csv"
     if not path.is_file():

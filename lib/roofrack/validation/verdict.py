@@ -13,7 +13,7 @@ from roofrack.validation import peers, protocol, reasons, runs, targets
 from roofrack.validation.errors import by_group
 from roofrack.validation.intervals import HALVES, discrepancy
 from roofrack.validation.protocol import Host
-from roofrack.validation.silicon import silicon_rows
+from roofrack.validation.silicon import silicon_path, silicon_rows
 
 ROWS = ("all", "silicon", "published")
 """What may be validated against."""
@@ -68,7 +68,7 @@ def verdict(rows: str = "all", calibration: str = "auto") -> Verdict:
         raise InputError(f"calibration={calibration}: no such file.{nearest(calibration, names)}")
     parts, hosts = [], {}
     if rows != "published":
-        computed = runs.predicted(silicon_rows(), calibration)
+        computed = runs.predicted(_installed(), calibration)
         hosts = protocol.learn_all(computed)
         parts.append(reasons.with_reasons(runs.lines(computed, hosts)))
     if rows != "silicon":
@@ -77,19 +77,27 @@ def verdict(rows: str = "all", calibration: str = "auto") -> Verdict:
     return judge(rows, calibration, pl.concat(parts), hosts)
 
 
+def _installed() -> pl.DataFrame:
+    try:
+        silicon_path()
+    except InputError as error:
+        raise InputError(f"{error}; rows=published needs no package") from None
+    return silicon_rows()
+
+
 def judge(rows: str, calibration: str, lines: pl.DataFrame, hosts: dict[str, Host]) -> Verdict:
     """Return what there is to say of lines."""
     serving = lines.filter(pl.col("table") == "serving runs")
     counted = serving.filter(runs.COUNTED)
     tpot = serving.filter(pl.col("quantity") == "tpot_s")
     covered = targets.coverage(tpot)
-    share = covered.filter(pl.col("mode") == "both")["share"]
+    both = covered.filter(pl.col("mode") == "both").row(0, named=True) if len(covered) else {}
     return Verdict(
         rows=rows,
         calibration=calibration,
         lines=lines,
         groups=by_group(lines, runs.SETS),
-        targets=targets.judged(counted, float(share[0]) if len(share) else None),
+        targets=targets.judged(counted, both.get("share"), both.get("rows", 0)),
         coverage=covered,
         excluded=left_out(tpot),
         learnt=learn(counted),

@@ -1,0 +1,163 @@
+"""A validation as text for a terminal: targets, errors by group, what was left out."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from roofrack.report.format import NOTHING, number, percent
+from roofrack.report.validation_words import QUANTITIES, SET_WORDS, verdict_words
+from roofrack.validation.verdict import Verdict
+
+SHOWN = ("model", "machine", "backend", "origin")
+"""Groupings of the counted rows that are printed; errors.csv has all."""
+
+
+def text(found: Verdict) -> str:
+    """Return what `roofrack validate` prints."""
+    parts = []
+    if not found.runs.is_empty():
+        parts += [_targets(found), _overall(found), _groups(found), _left_out(found)]
+        parts += [_learnt(found), _peers(found)]
+    if not found.facts.is_empty():
+        parts.append(_facts(found))
+    return "\n\n".join(parts)
+
+
+def table(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of words in columns under a title; the first column is set left."""
+    grid = [list(headings), *(list(line) for line in lines)]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(headings))]
+    rows = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in grid
+    ]
+    return "\n".join([title, *(f"  {row}" for row in rows)])
+
+
+def _signed(value: float | None) -> str:
+    return NOTHING if value is None else f"{100 * value:+.1f} %"
+
+
+def _errors(row: dict[str, object]) -> list[str]:
+    def share(name: str) -> str:
+        value = row[name]
+        return percent(None if value is None else float(value), 3)  # type: ignore[arg-type]
+
+    bias = row["bias"]
+    return [
+        number(float(row["rows"]), 9),  # type: ignore[arg-type]
+        share("median_abs"),
+        share("mean_abs"),
+        _signed(None if bias is None else float(bias)),  # type: ignore[arg-type]
+        share("within"),
+        share("inside"),
+    ]
+
+
+_HEADINGS = ("rows", "median", "mean", "bias", "within 20 %", "in the 80 % interval")
+
+
+def _targets(found: Verdict) -> str:
+    lines = [
+        (
+            row["target"] + (f" ({row['which']})" if row["which"] else ""),
+            percent(row["found"], 3),
+            ("at least " if row["least"] else "at most ") + percent(row["limit"], 3),
+            verdict_words(row["met"]),
+            number(row["rows"], 9),
+        )
+        for row in found.targets.iter_rows(named=True)
+    ]
+    return table("Targets", ("", "found", "target", "", "rows"), lines)
+
+
+def _overall(found: Verdict) -> str:
+    chosen = found.groups.filter(pl.col("grouping") == "all", pl.col("mode") != "published")
+    chosen = chosen.sort("quantity", "mode", "set", descending=[False, False, True])
+    lines = [
+        (
+            f"{QUANTITIES.get(row['quantity'], row['quantity'])}, {row['mode']},"
+            f" {SET_WORDS[row['set']]}",
+            *_errors(row),
+        )
+        for row in chosen.iter_rows(named=True)
+    ]
+    return table("Errors (bias: median logarithm, + is too slow)", ("", *_HEADINGS), lines)
+
+
+def _groups(found: Verdict) -> str:
+    chosen = found.groups.filter(
+        pl.col("set") == "counted",
+        pl.col("quantity") == "tpot_s",
+        pl.col("mode") == "aggregated",
+        pl.col("grouping").is_in(SHOWN),
+    )
+    lines = [
+        (f"{row['grouping']} {row['group']}", *_errors(row)) for row in chosen.iter_rows(named=True)
+    ]
+    return table("TPOT of counted aggregated runs by group", ("", *_HEADINGS), lines)
+
+
+def _left_out(found: Verdict) -> str:
+    lines = [
+        (f"{row['mode']}, {row['rule'].replace('_', ' ')}", number(row["rows"], 9))
+        for row in found.excluded.iter_rows(named=True)
+    ]
+    covered = [
+        (f"covered of medium and high confidence, {r['mode']}", percent(r["share"], 3))
+        for r in found.coverage.iter_rows(named=True)
+    ]
+    return table("Rows", ("", "rows"), [*lines, *covered])
+
+
+def _learnt(found: Verdict) -> str:
+    lines = [
+        (
+            f"{QUANTITIES[row['quantity']]}, {row['mode']}",
+            number(row["step_rel_std"], 3),
+            percent(row["covered_learnt"], 3),
+            percent(row["covered_tested"], 3),
+            percent(row["covered_now"], 3),
+        )
+        for row in found.learnt.iter_rows(named=True)
+    ]
+    title = "Discrepancy learnt on one half: least step_rel_std that puts 80 % inside the interval"
+    hosts = [
+        f"  host before a first token, {name}: {1e3 * host.request_s:.1f} ms and"
+        f" {1e6 * host.token_s:.1f} us a prompt token, learnt on one half; TTFT is judged on the"
+        " other"
+        for name, host in found.hosts.items()
+    ]
+    headings = ("", "discrepancy", "inside (learnt)", "inside (tested)", "inside now")
+    return "\n".join([table(title, headings, lines), *hosts])
+
+
+def _peers(found: Verdict) -> str:
+    lines = [
+        (
+            f"{row['tool']}, {QUANTITIES[row['quantity']]}, {row['mode']}",
+            number(row["rows"], 9),
+            percent(row["median_ours"], 3),
+            percent(row["median_theirs"], 3),
+            percent(row["mean_ours"], 3),
+            percent(row["mean_theirs"], 3),
+            percent(row["closer"], 3),
+        )
+        for row in found.peers.iter_rows(named=True)
+    ]
+    headings = ("", "rows", "median ours", "theirs", "mean ours", "theirs", "ours is closer")
+    return table("Other tools on identical rows", headings, lines)
+
+
+def _facts(found: Verdict) -> str:
+    chosen = found.groups.filter(
+        pl.col("set") == "counted", pl.col("mode") == "published", pl.col("grouping") == "origin"
+    ).sort("group", "quantity")
+    lines = [
+        (f"{row['group'].replace('_', ' ')}, {row['quantity']}", *_errors(row)[:5])
+        for row in chosen.iter_rows(named=True)
+    ]
+    return table("Published facts", ("", *_HEADINGS[:5]), lines)

@@ -1,0 +1,85 @@
+"""Scenarios from the overrides of many rows, without composing files for each of them.
+
+Composing takes the better part of a second, and hundreds of rows choose among a few dozen files. No
+file refers to another group, so each option is composed once, several groups at a time, and the
+parts are put together; single values are set as `compose` would set them.
+"""
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from roofrack.config import compose
+from roofrack.config.overrides import parse
+from roofrack.conversion import to_study
+from roofrack.errors import InputError
+
+CHOSEN = ("hardware", "model", "parallelism", "workload", "dtype")
+"""Groups of which each row names an option, so that it does not depend on defaults."""
+
+Options = Mapping[tuple[str, str], Mapping[str, Any]]
+"""A composed configuration for each (group, option): its part of that group counts."""
+
+
+def given(text: str) -> dict[str, str]:
+    """Return the overrides of a row by their keys."""
+    return dict(part.split("=", 1) for part in text.split())
+
+
+def chosen(texts: Sequence[str] | pl.Series, overrides: Sequence[str] = ()) -> Options:
+    """Compose every option that rows choose; `overrides` are set in all of them besides."""
+    rows = [given(text) for text in texts]
+    names = {group: list(dict.fromkeys(row[group] for row in rows)) for group in CHOSEN}
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    for place in range(max(map(len, names.values()), default=0)):
+        some = {group: options[place % len(options)] for group, options in names.items()}
+        tree = compose([*(f"{group}={name}" for group, name in some.items()), *overrides])
+        for group, name in some.items():
+            found.setdefault((group, name), tree)
+    return found
+
+
+def composed(single: Mapping[str, str], options: Options) -> dict[str, Any]:
+    """Return what `compose` makes of a row's overrides, by their keys."""
+    of = {group: options[group, single[group]] for group in CHOSEN}
+    tree: dict[str, Any] = copy.deepcopy(dict(of["hardware"]))  # with its calibration and price
+    for group in ("model", "parallelism", "workload"):
+        tree[group] = copy.deepcopy(of[group][group])
+    tree["workload"]["dtype"] = copy.deepcopy(of["dtype"]["workload"]["dtype"])
+    tree["choices"] |= {group: single[group] for group in CHOSEN}
+    for override in parse([f"{k}={v}" for k, v in single.items() if k not in CHOSEN]):
+        *path, leaf = override.key_or_group.split(".")
+        branch = tree
+        for name in path:
+            branch = branch[name]
+        branch[leaf] = override.value()
+    return tree
+
+
+def scenario(rows: pl.DataFrame, options: Options) -> Any:
+    """Return the scenario of rows (`id`, `overrides`) that choose the same and set the same keys.
+
+    Each leaf is an array with a value for each row: what differs between rows is given as a list,
+    and of the axis that makes each row takes the value it asks for. Raises InputError naming a row.
+    """
+    import jax
+
+    texts = [given(text) for text in rows["overrides"]]
+    values = {key: list(dict.fromkeys(text[key] for text in texts)) for key in texts[0]}
+    lists = {key: f"[{','.join(v)}]" if len(v) > 1 else v[0] for key, v in values.items()}
+    try:
+        study = to_study(composed(lists, options))
+    except InputError as error:
+        if len(rows) > 1:  # find out which of them it is
+            for one in range(len(rows)):
+                scenario(rows[one : one + 1], options)
+        raise InputError(f"row {rows['id'][0]}: {error}") from error
+    odd = [axis for axis in study.axes if len(values.get(axis.path, ())) != len(axis)]
+    if odd:
+        raise InputError(f"row {rows['id'][0]}: {odd[0].column} has several values; give one")
+    places = {a.path: [values[a.path].index(text[a.path]) for text in texts] for a in study.axes}
+    bound = study.bind({axis.path: axis.values[places[axis.path]] for axis in study.axes})
+    return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(rows),)), bound)
