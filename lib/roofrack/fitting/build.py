@@ -39,8 +39,8 @@ NEAREST = {
 """Kinds of format whose numbers stand in where a kind has no table."""
 
 STEP_REL_STD = 0.16
-"""What no kernel explains of a step: engine versions, hosts, routing. The least that put 80 % of one
-half of the serving runs inside their intervals; on the other half 81 % (`roofrack validate`)."""
+"""What no kernel explains of a step: engine versions, hosts, routing. The least that put 80 % of
+one half of the serving runs inside their intervals; on the other 81 % (`roofrack validate`)."""
 
 SPREAD_WITHOUT_TABLES = 0.5
 """Error of collectives whose numbers are assumed: half to double. An estimate."""
@@ -70,11 +70,7 @@ def build(chip: str, backend: str) -> dict[str, Any]:
     }
     # exchanges of experts are few, and wrong by more: their errors are in `fits`
     collectives = [one.fit.rel_std for name, one in up.items() if name not in links.EXPERTS]
-    squares = np.square(collectives or [STEP_REL_STD = 0.16
-"""What no kernel explains of a step: engine versions, hosts, routing. The least that put 80 % of one
-half of the serving runs inside their intervals; on the other half 81 % (`roofrack validate`)."""
-
-SPREAD_WITHOUT_TABLES])
+    squares = np.square(collectives or [SPREAD_WITHOUT_TABLES])
     return {
         "kernel": kernels,
         "scale_up": _leaves(up, base["scale_up"], assumed),
