@@ -188,13 +188,25 @@ def _job(composed: Any) -> None:
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from roofrack import api, config
+    from roofrack import api, config, schema
 
     hydra = HydraConfig.get()
     container = config.resolved(composed, dict(hydra.runtime.choices))
+    if (
+        container["choices"]["calibration"] == schema.AUTO
+    ):  # a sweeper of Hydra's own: ours names it
+        container = config.compose(list(hydra.overrides.task), _command_line_dir(hydra))
     # unresolved, because `batch=${geom:1,65536,17}` is to be recorded as it stands
     overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
     api.run_job(container, cast(list[str], overrides), Path(hydra.runtime.output_dir))
+
+
+def _command_line_dir(hydra: Any) -> str | None:
+    """Return the folder that --config-dir named."""
+    for source in hydra.runtime.config_sources:
+        if source.provider == "command-line":
+            return str(source.path)
+    return None
 
 
 def _report(arguments: list[str]) -> int:

@@ -16,7 +16,7 @@ from roofrack.inverse import Roots
 from roofrack.leaves import put
 from roofrack.nouns import Scenario
 
-LLAMA = "hardware=h100_sxm model=llama3_1_70b parallelism=tp8 context=8192"
+LLAMA = "hardware=h100_sxm model=llama3_1_70b parallelism=tp8 context=8192 calibration=default"
 BARE = "calibration=ideal overlap=ideal parallelism=single"
 BOARD = f"hardware=blackboard model=blackboard {BARE} dtype=fp8"
 

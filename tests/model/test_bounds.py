@@ -12,7 +12,9 @@ from model.cases import (
     MEMORY,
     PARTS,
     columns,
+    given,
     random_scenario,
+    study,
 )
 
 from roofrack.leaves import entries, put
@@ -125,3 +127,22 @@ def test_money_has_one_unit(seed: int, phase: str, factor: float) -> None:
     fed = before["prefill_instances"] == 0 or scenario.workload.prefill_instances == 0
     if fed:  # a decode pool short of prompts earns less than it could
         assert before["usd_per_mtok"] == pytest.approx(per_token * 1e6, rel=1e-9)
+
+
+@pytest.mark.parametrize("quantize", [0.0, 1.0])
+def test_fewer_rows_than_a_tile_are_one_row_of_tiles(quantize: float) -> None:
+    """What few tiles cost the memory does not grow below that, rounded up or not."""
+    losses = {
+        "starvation": 0.1,
+        "wave": 0.2,
+        "prologue": 100.0,
+        "tile": 64.0,
+        "tile_columns": 128.0,
+    }
+    leaves = {f"calibration.kernel.gemm.bf16.{name}": value for name, value in losses.items()}
+    leaves |= {"calibration.quantize": quantize, "workload.batch": np.arange(1.0, 65.0)}
+    row = columns(study("h100_sxm", "llama3_1_70b").bind(leaves | given(tp=8.0)))
+    assert row["t_weights_s"] == pytest.approx(np.full(64, row["t_weights_s"][0]), rel=1e-12)
+    assert np.all(np.diff(row["step_s"]) > 0)
+    plain = columns(study("h100_sxm", "llama3_1_70b").bind(given(tp=8.0, batch=64.0)))
+    assert row["t_weights_s"][0] > plain["t_weights_s"]

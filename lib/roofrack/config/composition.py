@@ -186,12 +186,20 @@ def resolved(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     `choices` says which file of each group it was made of.
     """
     tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+    _without_records(tree)
     checks.check(tree, choices)
     tree["choices"] = {group: choices.get(group) for group in schema.CHOICES}
     for part, groups in schema.PARTS.items():
         for group in groups:
             tree["choices"][f"{part}_{group}"] = choices.get(f"{group}@{part}.{group}")
     return tree
+
+
+def _without_records(tree: dict[str, Any]) -> None:
+    """Drop where fitted numbers are from: as nodes of a tree it would cost more than all others."""
+    for part in (tree, tree.get("prefill") or {}, tree.get("ffn") or {}):
+        if isinstance(part, dict):
+            (part.get("calibration") or {}).pop("fits", None)
 
 
 def as_yaml(tree: dict[str, Any], key: str | None = None) -> str:
@@ -285,9 +293,7 @@ def _loaded(overrides: tuple[str, ...], loader: ConfigLoader) -> Base:
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
-    for part in (tree, tree.get("prefill") or {}, tree.get("ffn") or {}):
-        # a record of where numbers are from; as nodes of a tree it would cost more than all others
-        (part.get("calibration") or {}).pop("fits", None)
+    _without_records(tree)
     return Base(tree, choices, sweeper.get("params") or {})
 
 

@@ -51,9 +51,10 @@ def rel_std(s: Scenario, spell: Spell) -> Number:
     """Return the relative standard error of a step; NaN where the calibration has none.
 
     Classes are wrong independently of each other, each over all its calls, and the whole besides by
-    what no kernel explains. Shares are those of the step with nothing hidden.
+    what no kernel explains. Shares are those of blocks and collectives one after the other, each
+    block at its roofline.
     """
-    kernels = root(sum(error**2 for error in spell.spread)) / spell.upper
+    kernels = root(sum(error**2 for error in spell.spread)) / spell.serial
     whole = root(kernels**2 + s.calibration.step_rel_std**2)
     return choose(whole > 0, whole, NONE)
 

@@ -33,7 +33,14 @@ FFN_BLOCKS = ("dense_ffn", "routed_experts", "shared_experts")
 """Blocks that attention/FFN disaggregation moves to the FFN pool."""
 
 CLASSES = {
-    "gemm": ("attention_projections", "dense_ffn", "router", "shared_experts", "head"),
+    "gemm": (
+        "attention_projections",
+        "dense_ffn",
+        "router",
+        "shared_experts",
+        "head",
+        "residual",
+    ),
     "core": ("attention_core",),
     "experts": ("routed_experts",),
 }
@@ -74,7 +81,8 @@ class Forward(NamedTuple):
     The two sides and the crossing between them are of one part; `parts` and `blocks` (busy seconds
     of each block, as in BLOCKS) of the whole pass, as are `read_s`, seconds of each side's weights
     and cache at the full bandwidth of its chips, and `traffic`: bytes that a chip sends by level,
-    for each of COLLECTIVES; `spread` standard errors in seconds by kernel class, then of the links.
+    for each of COLLECTIVES; `spread` standard errors in seconds by kernel class, then of the links,
+    of the `serial` seconds of a pass whose blocks and collectives follow each other.
     `apart` is 1 where the FFN side is a pool of its own; `fixed` what each
     pass costs besides.
     """
@@ -90,6 +98,7 @@ class Forward(NamedTuple):
     read_s: tuple[Number, Number]
     traffic: tuple[list[Number], ...]
     spread: tuple[Number, ...]
+    serial: Number
 
 
 def forward(
@@ -143,7 +152,12 @@ def forward(
         read_s=(_read_s(at, works, False) * batches, _read_s(far or at, works, True) * batches),
         traffic=tuple([batches * b for b in t.sent_bytes] for t in moved.kinds),
         spread=_spread(works, timed, near.comm + beyond.comm, s.calibration, batches),
+        serial=batches * (_serial(near) + _serial(beyond)) + apart * crossing_s + hops + step_s,
     )
+
+
+def _serial(side: Side) -> Number:
+    return side.busy + side.parts.overhead + side.comm
 
 
 def _spread(

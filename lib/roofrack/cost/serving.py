@@ -32,9 +32,9 @@ class Spell(NamedTuple):
 
     `tokens` and `flops` (useful) of the whole instance over all micro-batches in flight; `read_s`
     seconds of weights and cache at full bandwidth; `traffic` bytes that a chip sends by kind and
-    level; `spread` standard errors in seconds by kernel class. `input_s` and `cached_s` are seconds
-    of the machines that prefill for one prompt token, `output_s` of those that decode for one
-    generated token.
+    level; `spread` standard errors by kernel class of `serial` seconds, nothing hidden behind
+    another block. `input_s` and `cached_s` are seconds of the machines that prefill for one prompt
+    token, `output_s` of those that decode for one generated token.
 
     `tokens_per_pass` of one sequence; `draft_s` of one pass; `prefill_share` prefill passes per
     decode pass; `prefill_instances` per decode instance and the share of time that their arithmetic
@@ -51,6 +51,7 @@ class Spell(NamedTuple):
     traffic: tuple[list[Number], ...]
     busy: tuple[Number, Number] = (NONE, NONE)
     spread: tuple[Number, ...] = ()
+    serial: Number = NONE
     ttft: Number = NONE
     tpot: Number = NONE
     tokens: Number = NONE
@@ -116,6 +117,7 @@ def _single(t: Bounds, f: Forward, drafting: Number = 0.0) -> Spell:
         f.traffic,
         sides_busy_s(f),
         f.spread,
+        f.serial + drafting,
     )
 
 
@@ -137,6 +139,7 @@ def _blend(one: Spell, times: Number, other: Spell, others: Number) -> Spell:
         read_s=(mix(one.read_s[0], other.read_s[0]), mix(one.read_s[1], other.read_s[1])),
         traffic=tuple(each(a, b) for a, b in zip(one.traffic, other.traffic, strict=True)),
         spread=tuple(each(one.spread, other.spread)),
+        serial=mix(one.serial, other.serial),
         busy=(mix(one.busy[0], other.busy[0]), mix(one.busy[1], other.busy[1])),
     )
 

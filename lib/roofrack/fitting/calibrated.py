@@ -61,6 +61,14 @@ def calibrate(
     several files in the columns of `roofrack.fitting.columns.SCHEMA`, and `hardware=NAME` has to
     be among the overrides. `base` is the calibration to start from, `auto` that of the machine.
     Raises InputError naming file, row and column.
+
+    Two runs say little: the factors stay near the calibration that they start from.
+
+    >>> measured = {"parallelism.tp": 4.0, "batch": [16.0, 64.0], "tpot_ms": [24.0, 33.0]}
+    >>> runs = pl.DataFrame({"hardware": "h100_sxm", "model": "llama3_1_70b"} | measured)
+    >>> mine = calibrate(runs, "dtype=fp8", "context=700", name="mine")
+    >>> bool(mine.errors["after"].abs().max() < mine.errors["before"].abs().max())
+    True
     """
     if kind is None:
         if isinstance(given, Sequence) and not isinstance(given, str):

@@ -242,7 +242,9 @@ CLASSES: dict[str, KernelClass] = {
         table="attention_decode",
         noun=DecodeCore,
         kinds=_caches(),
-        bounds=DECODE,
+        # reading binds: what arithmetic reaches is hardly seen, and must not be made up
+        bounds=DECODE
+        | {"compute_efficiency": Bound(0.5, 0.7, 1.0), "sharpness": Bound(3.0, 4.0, 10.0)},
         given={"group": (16.0,), "splits": (False, True), "beyond_window": (0.0, 1.0)},
         domain=SERVED_DECODE,
         work=_grouped_decode,

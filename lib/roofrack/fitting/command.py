@@ -12,9 +12,10 @@ from roofrack.errors import InputError, nearest
 from roofrack.fitting.calibrate import BACKENDS, MACHINES
 from roofrack.fitting.calibrated import calibrate
 from roofrack.fitting.factors import FACTORS
+from roofrack.fitting.families import FAMILIES
 from roofrack.fitting.files import GROUP, check_name, name_of, save
 from roofrack.fitting.own import OwnFit
-from roofrack.fitting.silicon import check, data_of, silicon
+from roofrack.fitting.silicon import check, data_of, pooled, silicon
 
 SILICON = "silicon"
 KEYS = ("name", "base", "out", "kind")
@@ -22,6 +23,7 @@ USAGE = """\
 usage: roofrack calibrate FILE [key=value ...] [name=NAME] [base=NAME] [out=DIR]
        roofrack calibrate FILE ... kind=KIND hardware=NAME [name=NAME] [base=NAME] [out=DIR]
        roofrack calibrate silicon [chip=NAME] [backend=NAME] [out=DIR]
+       roofrack calibrate silicon family=NAME [out=DIR]
 
 Fit a calibration to measurements and write it as NAME.yaml, with what it is worth.
 
@@ -31,7 +33,9 @@ Fit a calibration to measurements and write it as NAME.yaml, with what it is wor
               base=NAME, are fitted. key=value sets a key for all rows.
   kind=KIND   FILE holds times of single kernels, in the columns of that kind (gemm, moe,
               all_reduce, ...): these kernels are fitted anew, the others taken from the base
-  silicon     the tables of the package aiconfigurator-core (pip install 'roofrack[silicon]')
+  silicon     the tables of the package aiconfigurator-core (pip install 'roofrack[silicon]'):
+              one chip or all; family=NAME pools the chips of an architecture, for those without
+              tables, and says what is missed of a chip that is left out
 
 The file goes to DIR/calibration (of silicon: to DIR), DIR being the current folder. Use it with
 `roofrack point --config-dir DIR calibration=NAME`.\
@@ -87,6 +91,8 @@ def _refuse_others(given: dict[str, str], allowed: Sequence[str]) -> None:
 
 def _silicon(given: dict[str, str], command: str) -> str:
     """Write the calibrations of one or all chips and backends; those without tables are told."""
+    if "family" in given:
+        return _family(given)
     _refuse_others(given, ("chip", "backend", "out"))
     chips = [given["chip"]] if "chip" in given else list(MACHINES)
     backends = [given["backend"]] if "backend" in given else list(BACKENDS)
@@ -107,6 +113,23 @@ def _silicon(given: dict[str, str], command: str) -> str:
         print(f"{path}", file=sys.stderr)
         texts.append(f"{path}\n{_table([{'kernel': k} | v for k, v in tree['fits'].items()])}")
     return "\n\n".join(texts)
+
+
+def _family(given: dict[str, str]) -> str:
+    """Write the calibration of an architecture, for its chips without tables."""
+    _refuse_others(given, ("family", "out"))
+    name = given["family"]
+    if name not in FAMILIES:
+        raise InputError(f"family={name}: allowed: {', '.join(FAMILIES)}.{nearest(name, FAMILIES)}")
+    tree = pooled(name)
+    notes = [
+        *data_of(tree),
+        "For chips of this family without tables: rel_std is what a fit to the",
+    ]
+    notes.append("others misses of a chip that is left out.")
+    own = f"roofrack calibrate {SILICON} family={name}"
+    path = save(Path(given.get("out", ".")) / f"{name}.yaml", tree, own, notes)
+    return f"{path}\n{_table([{'kernel': k} | v for k, v in tree['fits'].items()])}"
 
 
 def _table(fits: Sequence[dict[str, Any]]) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from roofrack import config
 from roofrack.errors import InputError, nearest
 from roofrack.fitting import links
-from roofrack.fitting.build import FUSED, LIBRARY, NEAREST
+from roofrack.fitting.build import FUSED, FUSED_LAYER_S, LIBRARY, NEAREST, STEP_REL_STD
 from roofrack.fitting.calibrate import BACKENDS, MACHINES, TOLERATED, Fitted
 from roofrack.fitting.classes import CLASSES
 from roofrack.fitting.document import numbers, record, rounded
@@ -62,7 +62,9 @@ def family(chips: Sequence[str], backend: str) -> dict[str, Any]:
         ours
         | {n: v for n, v in tree.items() if n not in (*ours, "name", "sources", "assumed")}
         | {"link_rel_std": rounded(float(np.sqrt(np.mean(np.square(counted)))))}
-        | {"fused_quantization": backend in FUSED, "fits": fits, "assumed": assumed}
+        | {"layer_s": FUSED_LAYER_S if backend in FUSED else tree["layer_s"]}
+        | {"fused_quantization": backend in FUSED, "step_rel_std": STEP_REL_STD}
+        | {"fits": fits, "assumed": assumed}
     )
 
 

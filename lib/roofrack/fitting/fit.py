@@ -120,13 +120,13 @@ def _covariance(result: Any, count: int) -> np.ndarray:
     """Return the covariance of the logarithms: (J^T J)^-1 s^2, s^2 the robust residual variance.
 
     Numbers at a bound are not free: theirs is 0. Directions that the data do not see get the width
-    of an order of magnitude at most.
+    of a factor of two at most.
     """
     free = result.active_mask == 0
     jac = result.jac[:, free]
     # a perfect fit, as to calls made up for a test, still has a variance
     variance = max(2.0 * result.cost / max(count - free.sum(), 1), 1e-12)
-    prior = np.eye(jac.shape[1]) / np.log(10.0) ** 2
+    prior = np.eye(jac.shape[1]) / np.log(2.0) ** 2
     inner = np.linalg.inv(jac.T @ jac / variance + prior)
     covariance = np.zeros((len(free), len(free)))
     covariance[np.ix_(free, free)] = inner

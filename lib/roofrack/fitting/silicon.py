@@ -9,6 +9,7 @@ from roofrack.errors import InputError, nearest
 from roofrack.fitting import tables
 from roofrack.fitting.build import build
 from roofrack.fitting.calibrate import BACKENDS, MACHINES
+from roofrack.fitting.families import FAMILIES, family
 from roofrack.schema import FALLBACK
 
 PACKAGE = "aiconfigurator-core"
@@ -25,6 +26,11 @@ def silicon(chip: str, backend: str) -> dict[str, Any]:
     tree = build(chip, backend)
     name = f"{MACHINES[chip]}_{backend}"
     return {"name": name, **_explained({k: v for k, v in tree.items() if k != "name"})}
+
+
+def pooled(name: str) -> dict[str, Any]:
+    """Return the tree of `<name>.yaml`, the calibration of a family (`families.FAMILIES`)."""
+    return {"name": name, **_explained(family(FAMILIES[name], BACKENDS[0]))}
 
 
 def check(chip: str, backend: str) -> None:

@@ -1,6 +1,7 @@
 """A point as text for people: what it costs, what binds, where the time and the memory go."""
 
 from collections.abc import Mapping, Sequence
+from math import exp
 from typing import Any
 
 from roofrack.cost.forward import COLLECTIVES
@@ -31,6 +32,8 @@ SHORT = (
     "why_invalid",
 )  # fmt: skip
 _BAR = 28
+EIGHTY_PERCENT = 1.2816
+"""Standard deviations of a normal distribution on either side of four fifths of it."""
 
 
 def text(rows: Row | Sequence[Row], columns: Sequence[str] | str | None = None) -> str:
@@ -93,8 +96,17 @@ def _breakdown(row: Row) -> str:
     if (row["context_share"] or 0) > 1:
         lines += ["", f"{row['context_share']:.1f} times the longest context the model states"]
     if row["step_s_rel_std"] is None:
-        lines += ["", "no error bar: this calibration is assumed or ideal, not fitted"]
+        lines += ["", "no error bar: this calibration is ideal, by definition without losses"]
+    else:
+        lines += ["", _interval(row)]
     return "\n".join(lines)
+
+
+def _interval(row: Row) -> str:
+    """Say between which values the step lies four times out of five."""
+    spread = EIGHTY_PERCENT * row["step_s_rel_std"]
+    low, high = (quantity(row["step_s"] * exp(sign * spread), "s") for sign in (-1, 1))
+    return f"error bar: four of five measured steps lie between {low} and {high}"
 
 
 def _traffic(row: Row) -> list[str]:

@@ -37,7 +37,7 @@ def work(
     m, n, k = shape
     some = choose((m > 0) & (n > 0) & (k > 0), 1.0, 0.0)
     tile_rows, tile_columns = padded(m, fit.tile, quantize), padded(n, fit.tile_columns, quantize)
-    tiles = most(tile_rows / fit.tile * tile_columns / fit.tile_columns, 1.0)
+    tiles = most(tile_rows / fit.tile, 1.0) * most(tile_columns / fit.tile_columns, 1.0)
     known = (chip.sms > 0) & (quantize > 0)
     loss = divide(round_up(tiles / most(chip.sms, 1.0), quantize) * chip.sms, tiles, 1.0)
     waves = choose(known, choose(known, loss, 1.0) ** fit.wave, 1.0)
