@@ -71,8 +71,8 @@ class Wire(NamedTuple):
     `reach` members in one domain, counted in chips; `active` if there are several; `bytes_per_s`
     of one chip for a collective, `hop_bytes_per_s` to one other chip, of which `links` says what is
     reached; `latency_s` of one message. `steps` hops in sequence of a collective, the fewer of g-1
-    (ring) and log2 g (halving); `load` links that a copy between two random members takes. An idle
-    level has no steps.
+    (ring) and log2 g (halving), which is `doublings`; `load` links that a copy between two random
+    members takes. An idle level has no steps.
     """
 
     members: Number
@@ -84,6 +84,7 @@ class Wire(NamedTuple):
     links: Links
     in_network: Number
     steps: Number
+    doublings: Number
     load: Number
     exchange_steps: Number
     quantize: Number
@@ -152,6 +153,7 @@ def _wire(
         links=level.links,
         in_network=active & (level.in_network > 0),
         steps=steps,
+        doublings=log,
         load=choose(torus, most(1.0, hops), 1.0),
         exchange_steps=choose(torus, steps, choose(active, 1.0, 0.0)),
         quantize=quantize,
@@ -181,7 +183,7 @@ def link(wire: Wire, kind: str) -> Link:
     of = getattr(wire.links, kind)
     return Link(
         bytes_per_s=wire.bytes_per_s * of.efficiency,
-        launch_s=choose(wire.active, of.launch_s + of.step_s * log2(most(wire.members, 1.0)), 0.0),
+        launch_s=choose(wire.active, of.launch_s + of.step_s * wire.doublings, 0.0),
         staged_s=choose(wire.active, of.staged_s, 0.0),
         own=choose(wire.active, of.own, 0.0),
         low_latency=of.low_latency,

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, most
-from roofrack.cost.fabric import Wire, Wires, link
+from roofrack.cost.fabric import Link, Wire, Wires, link
 
 NEVER_S = 1e6
 """Fixed time of a protocol that is not there: any other is faster. Finite, for derivatives."""
@@ -37,28 +37,30 @@ def group(laid: Wires) -> Group:
     tree. Patarasuk and Yuan 2009; Sanders, Speck and Traeff 2009 (two trees use both directions);
     MODEL section 4. Either also by the protocol for small messages, where there is one.
     """
+    gathered = [(wire, link(wire, "all_gather")) for wire in laid]
+    reduced = [(wire, link(wire, "all_reduce")) for wire in laid]
     return Group(
         laid,
-        (_by_level(laid, 1.0, False), _one_ring(laid, 1.0), _small(laid, 1.0)),
+        (_by_level(gathered, 1.0, False), _one_ring(gathered, 1.0), _small(gathered, 1.0)),
         (
-            _by_level(laid, 2.0, False),
-            _by_level(laid, 2.0, True),
-            _one_ring(laid, 2.0),
-            _tree(laid),
-            _small(laid, 2.0),
+            _by_level(reduced, 2.0, False),
+            _by_level(reduced, 2.0, True),
+            _one_ring(reduced, 2.0),
+            _tree(reduced),
+            _small(reduced, 2.0),
         ),
     )
 
 
-def _kind(rounds: float) -> str:
-    return "all_gather" if rounds == 1.0 else "all_reduce"
+Laid = list[tuple[Wire, Link]]
+"""A group over all levels, with what one of its collectives meets on each."""
 
 
-def _by_level(laid: Wires, rounds: float, in_switch: bool) -> Way:
+def _by_level(laid: Laid, rounds: float, in_switch: bool) -> Way:
     way = Way([], [], [])
     shard: Number = 1.0
-    for wire in laid:
-        g, via = wire.members, link(wire, _kind(rounds))
+    for wire, via in laid:
+        g = wire.members
         sent, steps = rounds * (g - 1.0) / g * shard, rounds * wire.steps
         if in_switch:  # up to the switch and down again
             sent = choose(wire.in_network, (g + 1.0) / g * shard, sent)
@@ -70,15 +72,15 @@ def _by_level(laid: Wires, rounds: float, in_switch: bool) -> Way:
     return way
 
 
-def _small(laid: Wires, rounds: float) -> Way:
+def _small(laid: Laid, rounds: float) -> Way:
     """Return the protocol for small messages: each word brings its own flag, nobody waits in turns.
 
     Engines' all-reduces (`direct`) read the whole buffers of all others at once. One level is
     after the other, each with the whole buffer. Where any level has no such protocol it never ends.
     """
     way = Way([], [], [])
-    for wire in laid:
-        g, via = wire.members, link(wire, _kind(rounds))
+    for wire, via in laid:
+        g = wire.members
         none = wire.active & (via.low_latency <= 0) & (via.direct <= 0)
         sent = choose(via.direct > 0, g - 1.0, rounds * (g - 1.0) / g * via.low_latency)
         way.fixed_s.append(choose(none, NEVER_S, wire_s(wire) + via.launch_s))
@@ -93,44 +95,43 @@ def wire_s(wire: Wire) -> Number:
     return choose(wire.active, wire.latency_s, 0.0)
 
 
-def _one_ring(laid: Wires, rounds: float) -> Way:
+def _one_ring(laid: Laid, rounds: float) -> Way:
     """Return `rounds` turns of one ring through all members, chips of a domain side by side.
 
     Every boundary of a domain is crossed by as many parallel rings as it has chips, each with the
     link of one of them; the others go on inside. All links work at once: the slowest sets the pace.
     """
-    size = laid[-1].reach
+    size = laid[-1][0].reach
     each = rounds * (size - 1.0) / size
     hops, sent = [], []
     inside: Number = 1.0
-    for wire in laid:
+    for wire, _ in laid:
         outermost = wire.reach >= size
         beyond = choose(outermost, 0.0, 1.0 / wire.reach)
         # hops at this level and not further out; the last one, which would close the ring, is not
         hops.append(rounds * (size * (1.0 / inside - beyond) - choose(outermost, 1.0, 0.0)))
         sent.append(each * (1.0 / inside - beyond))
         inside = wire.reach
-    hops = [choose(wire.active, h, 0.0) for wire, h in zip(laid, hops, strict=True)]
-    return _side_by_side(laid, hops, sent, _kind(rounds))
+    hops = [choose(wire.active, h, 0.0) for (wire, _), h in zip(laid, hops, strict=True)]
+    return _side_by_side(laid, hops, sent)
 
 
-def _tree(laid: Wires) -> Way:
+def _tree(laid: Laid) -> Way:
     """Return a reduction up a binary tree and a broadcast down, pipelined over two trees.
 
     A tree over a torus has long branches: it takes as many hops as the rings there.
     """
-    inside = [1.0, *(wire.reach for wire in laid[:-1])]
-    hops = [2.0 * wire.steps for wire in laid]
-    return _side_by_side(laid, hops, [2.0 / i for i in inside], "all_reduce")
+    inside = [1.0, *(wire.reach for wire, _ in laid[:-1])]
+    hops = [2.0 * wire.steps for wire, _ in laid]
+    return _side_by_side(laid, hops, [2.0 / i for i in inside])
 
 
-def _side_by_side(laid: Wires, hops: list[Number], sent: list[Number], kind: str) -> Way:
+def _side_by_side(laid: Laid, hops: list[Number], sent: list[Number]) -> Way:
     """Return levels that move their bytes at once; each level stands for what it adds."""
     way = Way([], [], [])
     slowest: Number = 0.0
     launch: Number = 0.0
-    for wire, steps, share in zip(laid, hops, sent, strict=True):
-        via = link(wire, kind)
+    for (wire, via), steps, share in zip(laid, hops, sent, strict=True):
         moved = choose(wire.active, share, 0.0)
         pace = (moved + choose(moved > 0, via.own, 0.0)) / via.bytes_per_s
         fixed = via.launch_s + via.staged_s
