@@ -109,6 +109,28 @@ def _special(x: Number) -> Any:
     return jax.scipy.special
 
 
+def side_by_side(function: Callable[..., Any], items: list[Any]) -> list[Any]:
+    """Return what a function of a tuple of numbers makes of each item: a tuple of numbers.
+
+    Elementwise functions only. Where JAX traces, all items are stacked and computed at once: what
+    is compiled is a fraction of the size.
+    """
+    given = [value for item in items for value in item]
+    if len(items) < 2 or namespace(*given) in (np, dual):
+        return [function(*item) for item in items]
+    import jax.numpy as jnp
+
+    rank = max(np.ndim(value) for value in given)
+    dtype = next(value.dtype for value in given if hasattr(value, "dtype"))
+    stacked = []
+    for leaf in zip(*items, strict=True):
+        values = jnp.stack(jnp.broadcast_arrays(*(jnp.asarray(v, dtype) for v in leaf)))
+        ones = (1,) * (rank + 1 - values.ndim)
+        stacked.append(values.reshape(values.shape[:1] + ones + values.shape[1:]))
+    found = function(*stacked)
+    return [type(found)(*(value[i] for value in found)) for i in range(len(items))]
+
+
 def infinite(x: Number) -> Number:
     """Return whether x is infinite."""
     return namespace(x).isinf(x)

@@ -89,6 +89,7 @@ def test_results_of_two_sweeps_are_not_mixed(swept: Path) -> None:
     assert "holds the results of another sweep" in done.stderr
 
 
+@pytest.mark.slow
 def test_groups_and_questions_stay_apart_on_the_page(tmp_path: Path) -> None:
     done = run(
         tmp_path, "sweep", "workload=chat,decode,prefill", "batch=1,8", "hydra.sweep.dir=out"

@@ -15,6 +15,7 @@ def evaluated(hardware: str, model: str) -> dict[str, np.ndarray]:
     return evaluate(study(hardware, model).bind(given(batch=BATCH)), double=False)
 
 
+@pytest.mark.slow
 def test_the_cross_product_compiles_once() -> None:
     """All machines times all models, 100 batches each: one compilation for all of them."""
     evaluated(HARDWARE[0], MODELS[0])

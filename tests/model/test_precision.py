@@ -29,7 +29,7 @@ def mixed(phase: str) -> Scenario:
         ("decode", True, 1e-12),
         ("decode", False, 1e-5),
         pytest.param("serve", True, 1e-12, marks=pytest.mark.slow),
-        ("serve", False, 1e-5),
+        pytest.param("serve", False, 1e-5, marks=pytest.mark.slow),
     ],
 )
 def test_compiled_agrees_with_numpy(phase: str, double: bool, tolerance: float) -> None:

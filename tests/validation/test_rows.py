@@ -206,7 +206,7 @@ def test_the_table_has_the_documented_columns(tmp_path: Path) -> None:
 
 def test_a_missing_package_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(silicon, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"pip install roofrack\[silicon\]") as error:
+    with pytest.raises(InputError, match=r"pip install 'roofrack\[silicon\]'") as error:
         silicon_rows()
     assert "\n" not in str(error.value)
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, least, most
 from roofrack.calibration import Kernel
-from roofrack.cost.ffn import product
+from roofrack.cost.ffn import Product, products
 from roofrack.cost.kernels import attention as cores_of
 from roofrack.cost.kernels import formats as kinds
 from roofrack.cost.layout import Layout
@@ -71,20 +71,25 @@ def projections(at: Site, mine: Share) -> list[Work]:
     gated = divide(counts.linear, m.d_model) / plan.attention_tp - linear
     attends = choose(m.heads > 0, 1.0, 0.0)
     softmax = counts.softmax_layers * attends
-    products = (
-        (softmax, first, m.d_model),
-        (softmax * compressed, query, m.q_lora),
-        (softmax * mla, m.kv_lora * heads, m.qk_nope_dim),
-        (softmax * mla, m.v_head_dim * heads, m.kv_lora),
-        (m.linear_layers, gated, m.d_model),
-        (m.linear_layers, m.d_model, linear),
-        (m.sparse_layers, divide(counts.indexer, m.d_model), m.d_model),
+    each, into, rows = (
+        plan.imbalance * (1.0 - counts.abstract),
+        mine.of.attention,
+        mine.attention_tokens,
     )
-    each, of = plan.imbalance * (1.0 - counts.abstract), mine.of
-    return [
-        product(at, of.attention, mine.attention_tokens, columns, depth, layers * each)
-        for layers, columns, depth in products
-    ] + [product(at, of.attention_out, mine.attention_tokens, m.d_model, value, softmax * each)]
+    asked = (
+        (into, softmax, first, m.d_model),
+        (into, softmax * compressed, query, m.q_lora),
+        (into, softmax * mla, m.kv_lora * heads, m.qk_nope_dim),
+        (into, softmax * mla, m.v_head_dim * heads, m.kv_lora),
+        (mine.of.attention_out, softmax, m.d_model, value),
+        (into, m.linear_layers, gated, m.d_model),
+        (into, m.linear_layers, m.d_model, linear),
+        (into, m.sparse_layers, divide(counts.indexer, m.d_model), m.d_model),
+    )
+    return products(
+        at,
+        [Product(of, rows, columns, depth, n * each) for of, n, columns, depth in asked],
+    )
 
 
 def attended(cached: Number, new: Number, window: Number) -> Number:
@@ -157,7 +162,9 @@ def _decoding(at: Site, mine: Share, p: Pass, window: Number) -> Work:
     shared = choose(latent, 1.0, m.kv_heads / kv_ways(s, plan))
     kernels, kv = s.calibration.kernel, s.workload.dtype.kv
     fit = kinds.where(
-        latent, kinds.decoding(kernels.mla_decode, kv), kinds.decoding(kernels.attention_decode, kv)
+        latent,
+        kinds.decoding(kernels.mla_decode, kv),
+        kinds.decoding(kernels.attention_decode, kv),
     )
     read = held(p, window)
     call = cores_of.Decoding(

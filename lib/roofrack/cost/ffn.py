@@ -1,8 +1,10 @@
 """Blocks whose weights meet every token: dense FFN, shared experts, router, head, residual."""
 
+from typing import NamedTuple
+
 from roofrack.arithmetic import Number, choose, padded
 from roofrack.cost.kernels import gemm
-from roofrack.cost.roofline import Chip, Work
+from roofrack.cost.roofline import Work
 from roofrack.cost.shares import Format, Share
 from roofrack.cost.site import Site
 
@@ -12,20 +14,35 @@ a norm reads 1 and writes 1, an add reads 2 and writes 1, twice a layer, rounded
 and quantisation between them. An estimate; it matched served models in a calibration study."""
 
 
-def product(
-    at: Site, of: Format, rows: Number, columns: Number, depth: Number, times: Number
-) -> Work:
-    """Return `times` products of `rows` tokens with weights of depth x columns on each chip."""
+class Product(NamedTuple):
+    """`times` products of `rows` tokens with weights of depth x columns on each chip."""
+
+    of: Format
+    rows: Number
+    columns: Number
+    depth: Number
+    times: Number
+
+
+def products(at: Site, asked: list[Product]) -> list[Work]:
+    """Return the work of matrix products on the chips of a site."""
     s = at.s
-    return gemm.work(
-        gemm.Shape(rows, columns, depth),
-        Chip(of.peak, s.hardware.hbm_bytes_per_s, s.hardware.sms),
-        of.fit,
-        b_weights=of.bytes,
+    return gemm.works(
+        [
+            gemm.Product(
+                gemm.Shape(p.rows, p.columns, p.depth),
+                p.times,
+                p.of.bytes,
+                p.of.peak,
+                p.of.fit,
+            )
+            for p in asked
+        ],
+        s.hardware.hbm_bytes_per_s,
+        s.hardware.sms,
         b_activations=at.formats.activations * s.cost.activation_io,
         quantize=s.calibration.quantize,
         fused=s.calibration.fused_quantization,
-        times=times,
     )
 
 
@@ -34,10 +51,13 @@ def block(
 ) -> list[Work]:
     """Return an FFN: into `hidden` of each of its in-projections at once, and back to `width`."""
     inward = (at.s.model.ffn_matrices - 1.0) * hidden
-    return [
-        product(at, of, rows, inward, width, times),
-        product(at, of, rows, width, hidden, times),
-    ]
+    return products(
+        at,
+        [
+            Product(of, rows, inward, width, times),
+            Product(of, rows, width, hidden, times),
+        ],
+    )
 
 
 def dense(at: Site, mine: Share) -> list[Work]:
@@ -84,7 +104,8 @@ def router(at: Site, mine: Share) -> list[Work]:
     """Return the routers, replicated on every chip."""
     m = at.s.model
     layers = m.moe_layers * at.plan.imbalance * (1.0 - at.counts.abstract)
-    return [product(at, mine.of.weights, mine.attention_tokens, m.experts, m.d_model, layers)]
+    asked = Product(mine.of.weights, mine.attention_tokens, m.experts, m.d_model, layers)
+    return products(at, [asked])
 
 
 def head(at: Site, mine: Share) -> list[Work]:
@@ -97,10 +118,8 @@ def head(at: Site, mine: Share) -> list[Work]:
     even = (s.calibration.quantize > 0) & (plan.imbalance == 1.0)
     times = choose(even, plan.pp, 1.0) * (1.0 - counts.abstract)
     table = counts.embedding / plan.tp * s.cost.read_embedding
-    return [
-        product(at, of, mine.head_rows, s.model.vocab / plan.tp, s.model.d_model, times),
-        totals(of, 0.0, table),
-    ]
+    asked = Product(of, mine.head_rows, s.model.vocab / plan.tp, s.model.d_model, times)
+    return [*products(at, [asked]), totals(of, 0.0, table)]
 
 
 def residual(at: Site, mine: Share) -> list[Work]:

@@ -12,7 +12,7 @@ from roofrack.cost import attention, ffn, moe, pipeline
 from roofrack.cost.collectives import Transfer, repeated, together
 from roofrack.cost.exchanges import context_parallel, tensor_parallel
 from roofrack.cost.roads import Path
-from roofrack.cost.roofline import BlockTime, Work, block_time
+from roofrack.cost.roofline import BlockTime, Work, block_times
 from roofrack.cost.shares import Pass, Share
 from roofrack.cost.shares import together as of_all
 from roofrack.cost.site import Site, way_from
@@ -117,9 +117,10 @@ def forward(
     if far is not None:
         theirs = of_all([far.share(p) for p in passes])
     works = _works(at, far or at, mine, theirs, passes, shares)
-    timed = {
-        name: [block_time(w, _hbm(at, far, name)) for w in block] for name, block in works.items()
-    }
+    flat = iter(
+        block_times([(w, _hbm(at, far, name)) for name, block in works.items() for w in block])
+    )
+    timed = {name: [next(flat) for _ in block] for name, block in works.items()}
     timed["shared_experts"] = _beside(
         timed["shared_experts"], timed["routed_experts"], s.calibration.shared_beside
     )
@@ -149,7 +150,10 @@ def forward(
         fixed=hops + step_s,
         parts=parts,
         blocks=tuple(batches * total(timed[name], "busy") for name in BLOCKS),
-        read_s=(_read_s(at, works, False) * batches, _read_s(far or at, works, True) * batches),
+        read_s=(
+            _read_s(at, works, False) * batches,
+            _read_s(far or at, works, True) * batches,
+        ),
         traffic=tuple([batches * b for b in t.sent_bytes] for t in moved.kinds),
         spread=_spread(works, timed, near.comm + beyond.comm, s.calibration, batches),
         serial=batches * (_serial(near) + _serial(beyond)) + apart * crossing_s + hops + step_s,
@@ -199,7 +203,12 @@ def part_of(p: Pass, batches: Number) -> Pass:
 
 
 def _works(
-    at: Site, far: Site, mine: Share, theirs: Share, passes: tuple[Pass, ...], shares: list[Share]
+    at: Site,
+    far: Site,
+    mine: Share,
+    theirs: Share,
+    passes: tuple[Pass, ...],
+    shares: list[Share],
 ) -> dict[str, list[Work]]:
     """Return the work of each block: FFNs on the chips of `far`, all else on those of `at`."""
     return {

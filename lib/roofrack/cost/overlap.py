@@ -43,7 +43,7 @@ def bounds(at: Site, f: Forward) -> Bounds:
     lower_apart = _apart(f, [_longest(x) + x.parts.overhead for x in (f.attention, f.ffn)])
     apart = upper if at.s.overlap == "none" else lower_apart
     if at.s.overlap in ("smooth", "matmul"):
-        apart = _apart(f, [_alone(at, x) for x in (f.attention, f.ffn)])
+        apart = most(_apart(f, [_alone(at, x) for x in (f.attention, f.ffn)]), lower_apart)
     is_apart = f.apart > 0
     return Bounds(choose(is_apart, apart, estimate), choose(is_apart, lower_apart, lower), upper)
 
@@ -92,7 +92,8 @@ def _estimate(at: Site, f: Forward, both: Side, lower: Number, upper: Number) ->
     if at.s.overlap == "none":
         return upper
     turns = most(f.batches * _work(at, both), f.batches * both.comm)
-    return most(turns, _alone(at, both)) + f.fixed
+    # what is computed beside another block still needs the units and the memory
+    return most(most(turns, _alone(at, both)) + f.fixed, lower)
 
 
 def _apart(f: Forward, sides: list[Number]) -> Number:

@@ -6,7 +6,15 @@ much of each peak is reachable and how sharply the larger one wins.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, infinite, least, most
+from roofrack.arithmetic import (
+    Number,
+    choose,
+    divide,
+    infinite,
+    least,
+    most,
+    side_by_side,
+)
 from roofrack.calibration import Kernel
 
 
@@ -67,14 +75,32 @@ def smooth_max(a: Number, b: Number, p: Number) -> Number:
     return choose(sharp, larger, rounded)
 
 
+def block_times(works: list[tuple[Work, Number]]) -> list[BlockTime]:
+    """Return the times of blocks, each with the memory bandwidth of the chips that compute it."""
+    items = [
+        (
+            w.flops, w.peak, w.weight_bytes, w.kv_bytes, w.io_bytes, w.fixed_s, w.times,
+            w.kernel.compute_efficiency, w.kernel.hbm_efficiency, w.kernel.sharpness, hbm,
+        )
+        for w, hbm in works
+    ]  # fmt: skip
+    return side_by_side(_time, items)
+
+
+def _time(
+    flops: Number, peak: Number, weight_bytes: Number, kv_bytes: Number, io_bytes: Number,
+    fixed_s: Number, times: Number, reached: Number, of_memory: Number, sharpness: Number,
+    hbm_bytes_per_s: Number,
+) -> BlockTime:  # fmt: skip
+    bandwidth = hbm_bytes_per_s * of_memory
+    # a chip without the units asked for has peak 0: the plan is invalid, the time stays finite
+    compute = divide(flops, peak * reached)
+    weights, kv, activation = (b / bandwidth for b in (weight_bytes, kv_bytes, io_bytes))
+    busy = smooth_max(compute, weights + kv + activation, sharpness)
+    once = (compute, weights, kv, activation, fixed_s, busy)
+    return BlockTime(*(times * seconds for seconds in once))
+
+
 def block_time(work: Work, hbm_bytes_per_s: Number) -> BlockTime:
     """Return the times of one block on one chip (MODEL section 10: t0 is `launch`)."""
-    bandwidth = hbm_bytes_per_s * work.kernel.hbm_efficiency
-    # a chip without the units asked for has peak 0: the plan is invalid, the time stays finite
-    compute = divide(work.flops, work.peak * work.kernel.compute_efficiency)
-    weights = work.weight_bytes / bandwidth
-    kv = work.kv_bytes / bandwidth
-    activation = work.io_bytes / bandwidth
-    busy = smooth_max(compute, weights + kv + activation, work.kernel.sharpness)
-    once = (compute, weights, kv, activation, work.fixed_s, busy)
-    return BlockTime(*(work.times * seconds for seconds in once))
+    return block_times([(work, hbm_bytes_per_s)])[0]

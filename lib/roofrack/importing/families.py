@@ -85,7 +85,7 @@ FAMILIES = (
     ),
     _family(
         "MiniMaxM2ForCausalLM", "minimax_m2",
-        attends(rules.all_ones), parts.stated_gqa, parts.mixtral_experts,
+        attends(rules.all_ones), parts.normed_gqa, parts.mixtral_experts,
     ),
     _family(
         "MiniMaxText01ForCausalLM MiniMaxM1ForCausalLM MiniMaxForCausalLM",

@@ -54,6 +54,11 @@ def gated_gqa(f: Fields, layers: int) -> dict[str, Any]:
     return stated_gqa(f, layers) | {"attention_gate": f.flag("attn_output_gate", default=True)}
 
 
+def normed_gqa(f: Fields, layers: int) -> dict[str, Any]:
+    """Read attention that normalises queries and keys, over all heads together (MiniMax-M2)."""
+    return stated_gqa(f, layers) | {"qk_norm_all_heads": f.flag("use_qk_norm", default=True)}
+
+
 def low_rank_query(f: Fields, layers: int) -> dict[str, Any]:
     """Read attention whose queries go through a low rank (Step-3, arXiv:2507.19427)."""
     return stated_gqa(f, layers) | {"q_lora": f.whole("share_q_dim")}
