@@ -81,10 +81,10 @@ def projections(at: Site, mine: Share) -> list[Work]:
         (into, softmax * compressed, query, m.q_lora),
         (into, softmax * mla, m.kv_lora * heads, m.qk_nope_dim),
         (into, softmax * mla, m.v_head_dim * heads, m.kv_lora),
-        (mine.of.attention_out, softmax, m.d_model, value),
         (into, m.linear_layers, gated, m.d_model),
         (into, m.linear_layers, m.d_model, linear),
         (into, m.sparse_layers, divide(counts.indexer, m.d_model), m.d_model),
+        (mine.of.attention_out, softmax, m.d_model, value),
     )
     return products(
         at,
