@@ -192,9 +192,8 @@ def _job(composed: Any) -> None:
 
     hydra = HydraConfig.get()
     container = config.resolved(composed, dict(hydra.runtime.choices))
-    if (
-        container["choices"]["calibration"] == schema.AUTO
-    ):  # a sweeper of Hydra's own: ours names it
+    # our sweeper names the calibration of each machine; one of Hydra's own leaves it open
+    if container["choices"]["calibration"] == schema.AUTO:
         container = config.compose(list(hydra.overrides.task), _command_line_dir(hydra))
     # unresolved, because `batch=${geom:1,65536,17}` is to be recorded as it stands
     overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
