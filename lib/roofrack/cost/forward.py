@@ -121,6 +121,7 @@ def forward(
         block_times([(w, _hbm(at, far, name)) for name, block in works.items() for w in block])
     )
     timed = {name: [next(flat) for _ in block] for name, block in works.items()}
+    launched_beside = s.calibration.shared_beside * total(timed["shared_experts"], "launch")
     timed["shared_experts"] = _beside(
         timed["shared_experts"], timed["routed_experts"], s.calibration.shared_beside
     )
@@ -139,7 +140,7 @@ def forward(
         scale_up=parts.scale_up + crossing_s * inside,
         scale_out=parts.scale_out + crossing_s * (1.0 - inside),
         pipeline=hops,
-        overhead=parts.overhead + step_s,
+        overhead=parts.overhead + step_s + batches * launched_beside,
     )
     return Forward(
         attention=near,
@@ -188,11 +189,19 @@ def _spread(
 def _beside(some: list[BlockTime], others: list[BlockTime], beside: Number) -> list[BlockTime]:
     """Return the times of blocks of which only what is longer than `others` is waited for.
 
-    Where `beside`: engines compute shared experts on a stream of their own.
+    Where `beside` (1, else 0): engines compute shared experts on a stream of their own. What is
+    waited for counts as busy, launches included: nothing says which of the two was hidden, and a
+    launch on another stream is no overhead that every reading has to pay.
     """
     own, long = (total(b, "busy") + total(b, "launch") for b in (some, others))
     seen = choose(beside > 0, most(1.0 - divide(long, own), 0.0), 1.0)
-    return [t._replace(busy=t.busy * seen, launch=t.launch * seen) for t in some]
+    return [
+        t._replace(
+            busy=(t.busy + t.launch * beside) * seen,
+            launch=t.launch * (1.0 - beside),
+        )
+        for t in some
+    ]
 
 
 def part_of(p: Pass, batches: Number) -> Pass:
