@@ -93,6 +93,20 @@ class PrefillCores:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LinearCore(Kernel):
+    """The core of a layer of linear attention; cost.kernels.linear has the form."""
+
+    passes: float = amount("passes over queries, keys, values and outputs", "", 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearCores:
+    """The core of linear attention by the format of its activations."""
+
+    bf16: LinearCore = field()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Experts(Kernel):
     """The fused routed experts of a layer; cost.kernels.experts has the form."""
 
@@ -125,6 +139,8 @@ class Kernels:
     attention_decode: DecodeCores = field()
     mla_prefill: PrefillCores = field()
     mla_decode: DecodeCores = field()
+    linear_prefill: LinearCores = field()
+    linear_decode: LinearCores = field()
     moe: ExpertsByFormat = field()
 
 
@@ -176,6 +192,9 @@ class Calibration:
     scale_out: Links = field()
     layer_s: float = amount("small kernels of one layer", "s")
     step_s: float = amount("fixed time of one pass", "s")
+    sparse_group: float = positive(
+        "query heads that kernels of sparse attention compute together", "heads", 1
+    )
     comm_overlap: float = declare(
         Leaf(
             "share of the shorter of compute and communication hidden (overlap=smooth)",

@@ -10,35 +10,24 @@ import json
 import os
 import signal
 import sys
-import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
-from roofrack import caching
+from roofrack import arguments, caching, verbs
 from roofrack.errors import InputError, nearest
 
 ANSWERED, INFEASIBLE, BAD_INPUT, BUG, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 70, 130, 141
 
 FORMATS = ("table", "json")
 PRECISIONS = ("float32", "float64")
-EXPORTS = ("png", "svg", "csv")
 
 VERBS = {
     "point": "one scenario, or a list of them: what it costs, and why",
     "sweep": "many scenarios at once; experiment=NAME asks a question; writes results and a report",
-    "import": "a Hugging Face config.json as a conf/model file: roofrack import FILE > NAME.yaml",
-    "calibrate": "fit a calibration to runs or kernels of your own: roofrack calibrate FILE ...",
-    "validate": "predictions against measured runs: roofrack validate [rows=silicon|published|all]",
-    "report": "make the report of a finished sweep again: roofrack report DIR [export=png,svg,csv]",
-}
-
-OWN_ARGUMENTS = ("report", "import", "calibrate", "validate")
-"""Verbs that take other words than overrides."""
-
-VALIDATE = "[rows=silicon|published|all] [calibration=auto|NAME] [export=png,svg,csv] [out=DIR]"
+} | {name: verb.says for name, verb in verbs.VERBS.items()}
 
 USAGE = """\
 usage: roofrack VERB [key=value ...] [flags]
@@ -58,32 +47,13 @@ A list of values is an axis. `roofrack VERB --help` lists every group and key.
 Flags: --help, --version, --cfg job, --info, --config-dir DIR, --shell-completion install=bash\
 """
 
-_sweep_directories: list[Path] = []
 
-
-class SweepDirectory:
-    """Hydra callback that remembers where a multirun writes, for the report at its end.
-
-    The report is not made in the callback: Hydra turns what a callback raises into a warning.
-    """
-
-    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
-        """Note the folder of the sweep that begins."""
-        _sweep_directories.append(Path(config.hydra.sweep.dir))
-
-    def __getattr__(self, name: str) -> Callable[..., None]:
-        """Ignore every other event."""
-        if not name.startswith("on_"):
-            raise AttributeError(name)
-        return _ignore
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(words: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if words is None else words)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")  # a terminal without "µ" still gets the answer
-    if arguments is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    if words is None and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         # End at once: an exception would surface inside compiled code, which crashes or drops it.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -107,24 +77,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _command(arguments: list[str]) -> int:
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
+def _command(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
         print(USAGE.format(verbs="\n".join(f"  {v:<9} {text}" for v, text in VERBS.items())))
         return ANSWERED
-    if arguments[0] == "--version":
+    if words[0] == "--version":
         print(f"roofrack {_version()}")
         return ANSWERED
-    verb, rest = arguments[0], arguments[1:]
+    verb, rest = words[0], words[1:]
     if verb in ("-sc", "--shell-completion"):
         return _completion(rest)
     if verb not in VERBS:
         raise InputError(
             f"{verb}: no such verb; allowed: {', '.join(VERBS)}.{nearest(verb, VERBS)}"
         )
-    if verb in OWN_ARGUMENTS:
-        own = {"report": _report, "import": _import, "calibrate": _calibrate, "validate": _validate}
-        return own[verb](rest)
-    flags = _flags(rest)
+    if verb in verbs.VERBS:
+        verbs.run(verb, rest)
+        return ANSWERED
+    flags = arguments.parse(rest)
     if flags.shell_completion:
         return _completion(flags.overrides)
     if flags.show:
@@ -137,7 +107,7 @@ def _point(flags: argparse.Namespace) -> int:
     from roofrack import config
 
     containers = _checked(config.jobs(flags.overrides, flags.config_dir, study=False), flags)
-    form = _one_of("format", containers[0]["format"], FORMATS)
+    form = arguments.one_of("format", containers[0]["format"], FORMATS)
 
     from roofrack.point import point
 
@@ -160,11 +130,46 @@ def _sweep(flags: argparse.Namespace) -> int:
     _checked(config.covering(config.jobs(flags.overrides, flags.config_dir)), flags, kept=True)
     caching.keep_compiled()
     _sweep_directories.clear()
-    _hydra(["--multirun", *_searching(flags)], flags.overrides)
+    _hydra(["--multirun", *flags.searching], flags.overrides)
 
     from roofrack import api
 
-    print(_shown(api.report(_sweep_directories[-1])))
+    print(arguments.shown(api.report(_sweep_directories[-1])))
+    return ANSWERED
+
+
+def _show(flags: argparse.Namespace) -> int:
+    """Let Hydra show help, a configuration or where it comes from."""
+    from roofrack import config
+
+    jobs = config.jobs(flags.overrides, flags.config_dir, study=False)
+    for number, job in enumerate(jobs if flags.cfg else jobs[:1]):
+        if number:
+            print("---")
+        tree = config.compose(job, flags.config_dir) if flags.cfg else {}
+        if flags.cfg == "job" and flags.resolve:  # Hydra's own cannot resolve to a list
+            print(config.as_yaml(tree, flags.package), end="")
+        else:
+            _hydra([*flags.show, *flags.searching], job)
+    return ANSWERED
+
+
+def _completion(overrides: list[str]) -> int:
+    """Complete verbs here, and let Hydra complete everything after the verb."""
+    actions = ("install", "uninstall", "query")
+    if not any(text.split("=")[0] in actions for text in overrides):
+        raise InputError(f"--shell-completion: takes one of {'=bash, '.join(actions)}=bash")
+    line = os.environ.get("COMP_LINE", "")
+    words = line.split()
+    if any(text.startswith("query=") for text in overrides):
+        if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
+            print(" ".join(verb for verb in VERBS if verb.startswith("".join(words[1:2]))))
+            return ANSWERED
+        if words[1] in verbs.VERBS:
+            return ANSWERED
+        # Hydra knows no verbs
+        os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
+    _hydra(["--shell-completion"], overrides)
     return ANSWERED
 
 
@@ -176,11 +181,47 @@ def _checked(
 
     containers = [config.compose(job, flags.config_dir) for job in jobs]
     for container in containers:
-        _one_of("precision", container["precision"], PRECISIONS)
+        arguments.one_of("precision", container["precision"], PRECISIONS)
         study = conversion.to_study(container)
         if kept:
             study.check_size()
     return containers
+
+
+def _hydra(flags: Sequence[str], overrides: Sequence[str]) -> None:
+    """Run Hydra's own main, with its errors as exceptions."""
+    import hydra
+    from hydra.errors import HydraException
+    from omegaconf.errors import OmegaConfBaseException
+
+    from roofrack import config
+
+    config.register()
+    entry = hydra.main(str(config.conf_dir()), config.PRIMARY, version_base=config.VERSION_BASE)
+    with _environment([*flags, *overrides]):
+        try:
+            entry(_job)()
+        except SystemExit as end:  # Hydra has said why
+            if end.code:
+                raise SystemExit(BAD_INPUT) from end
+        except (HydraException, OmegaConfBaseException) as error:
+            raise config.explain(error) from error
+
+
+@contextmanager
+def _environment(words: list[str]) -> Iterator[None]:
+    """Give Hydra its arguments, and have it raise errors instead of printing them."""
+    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
+    sys.argv = [argv[0], *words]
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    try:
+        yield
+    finally:
+        sys.argv = argv
+        if full is None:
+            del os.environ["HYDRA_FULL_ERROR"]
+        else:
+            os.environ["HYDRA_FULL_ERROR"] = full
 
 
 def _job(composed: Any) -> None:
@@ -208,196 +249,28 @@ def _command_line_dir(hydra: Any) -> str | None:
     return None
 
 
-def _report(arguments: list[str]) -> int:
-    """Make the report of a finished sweep again, and write its charts and tables if asked to."""
-    if "--help" in arguments or "-h" in arguments:
-        print("usage: roofrack report DIR [export=png,svg,csv]\n\n" + VERBS["report"])
-        return ANSWERED
-    folders = [text for text in arguments if "=" not in text]
-    export: list[str] = []
-    for text in arguments:
-        key, equals, value = text.partition("=")
-        if equals and key != "export":
-            raise InputError(f"{text}: no such key; allowed: export.{nearest(key, ['export'])}")
-        if equals:
-            export = [_one_of("export", v, EXPORTS) for v in value.strip("[]").split(",")]
-    if len(folders) != 1:
-        raise InputError(f"report takes one folder, the one a sweep wrote; given: {len(folders)}")
-    folder = Path(folders[0])
-    if not folder.is_dir():
-        raise InputError(f"report {folder}: no such folder; give the one a sweep wrote")
-
-    from roofrack import api
-
-    print(_shown(api.report(folder, export=tuple(export))))
-    return ANSWERED
+_sweep_directories: list[Path] = []
 
 
-def _import(arguments: list[str]) -> int:
-    """Print a Hugging Face configuration as a file of conf/model."""
-    if "--help" in arguments or "-h" in arguments:
-        print("usage: roofrack import FILE [name=NAME]\n\n" + VERBS["import"])
-        return ANSWERED
-    files = [text for text in arguments if "=" not in text]
-    names = [text.partition("=") for text in arguments if "=" in text]
-    for key, _, value in names:
-        if key != "name" or not value:
-            raise InputError(f"{key}={value}: allowed is name=NAME.{nearest(key, ['name'])}")
-    if len(files) != 1:
-        raise InputError(f"import takes one file, a config.json; given: {len(files)}")
+class SweepDirectory:
+    """Hydra callback that remembers where a multirun writes, for the report at its end.
 
-    from roofrack.importing import import_model
+    The report is not made in the callback: Hydra turns what a callback raises into a warning.
+    """
 
-    print(import_model(files[0], names[-1][2] if names else None), end="")
-    return ANSWERED
+    def on_multirun_start(self, config: Any, **kwargs: Any) -> None:
+        """Note the folder of the sweep that begins."""
+        _sweep_directories.append(Path(config.hydra.sweep.dir))
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        """Ignore every other event."""
+        if not name.startswith("on_"):
+            raise AttributeError(name)
+        return _ignore
 
 
-def _calibrate(arguments: list[str]) -> int:
-    """Fit a calibration to measurements, write it, and print what it is worth."""
-    flags = _flags(arguments)
-    from roofrack.fitting import command
-
-    if flags.help:
-        print(command.USAGE)
-        return ANSWERED
-    if flags.show or flags.shell_completion or flags.multirun:
-        raise InputError("calibrate takes the flags --help and --config-dir only")
-    print(command.run(flags.overrides, flags.config_dir))
-    return ANSWERED
-
-
-def _validate(arguments: list[str]) -> int:
-    """Predict measured runs, write tables and a page, and print the errors."""
-    keys = ("rows", "calibration", "export", "out")
-    if "--help" in arguments or "-h" in arguments:
-        print(f"usage: roofrack validate {VALIDATE}\n\n{VERBS['validate'].partition(':')[0]}")
-        return ANSWERED
-    chosen: dict[str, str] = {}
-    for text in arguments:
-        key, _, value = text.partition("=")
-        if key not in keys or not value:
-            allowed = ", ".join(f"{name}=..." for name in keys)
-            raise InputError(f"{text}: allowed: {allowed}.{nearest(key, keys)}")
-        chosen[key] = value
-    kinds = chosen.get("export", "").strip("[]").split(",") if "export" in chosen else []
-    export = tuple(_one_of("export", kind, EXPORTS) for kind in kinds)
-    folder = Path(chosen.get("out") or time.strftime("outputs/validate/%Y-%m-%d_%H-%M-%S"))
-
-    from roofrack import api
-    from roofrack.report.validation_text import text as written
-
-    rows, calibration = chosen.get("rows", "all"), chosen.get("calibration", "auto")
-    print(written(api.validate(rows, calibration, folder, export)))
-    print(f"\n{_shown(folder / 'report.html')}")
-    return ANSWERED
-
-
-def _show(flags: argparse.Namespace) -> int:
-    """Let Hydra show help, a configuration or where it comes from."""
-    from roofrack import config
-
-    jobs = config.jobs(flags.overrides, flags.config_dir, study=False)
-    for number, job in enumerate(jobs if flags.cfg else jobs[:1]):
-        if number:
-            print("---")
-        tree = config.compose(job, flags.config_dir) if flags.cfg else {}
-        if flags.cfg == "job" and flags.resolve:  # Hydra's own cannot resolve to a list
-            print(config.as_yaml(tree, flags.package), end="")
-        else:
-            _hydra([*flags.show, *_searching(flags)], job)
-    return ANSWERED
-
-
-def _completion(overrides: list[str]) -> int:
-    """Complete verbs here, and let Hydra complete everything after the verb."""
-    actions = ("install", "uninstall", "query")
-    if not any(text.split("=")[0] in actions for text in overrides):
-        raise InputError(f"--shell-completion: takes one of {'=bash, '.join(actions)}=bash")
-    line = os.environ.get("COMP_LINE", "")
-    words = line.split()
-    if any(text.startswith("query=") for text in overrides):
-        if len(words) < 2 or (len(words) == 2 and not line.endswith(" ")):
-            print(" ".join(verb for verb in VERBS if verb.startswith("".join(words[1:2]))))
-            return ANSWERED
-        if words[1] in OWN_ARGUMENTS:
-            return ANSWERED
-        # Hydra knows no verbs
-        os.environ["COMP_LINE"] = line.replace(f" {words[1]}", "", 1)
-    _hydra(["--shell-completion"], overrides)
-    return ANSWERED
-
-
-def _hydra(flags: Sequence[str], overrides: Sequence[str]) -> None:
-    """Run Hydra's own main, with its errors as exceptions."""
-    import hydra
-    from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
-
-    from roofrack import config
-
-    config.register()
-    entry = hydra.main(str(config.conf_dir()), config.PRIMARY, version_base=config.VERSION_BASE)
-    with _environment([*flags, *overrides]):
-        try:
-            entry(_job)()
-        except SystemExit as end:  # Hydra has said why
-            if end.code:
-                raise SystemExit(BAD_INPUT) from end
-        except (HydraException, OmegaConfBaseException) as error:
-            raise config.explain(error) from error
-
-
-@contextmanager
-def _environment(arguments: list[str]) -> Iterator[None]:
-    """Give Hydra its arguments, and have it raise errors instead of printing them."""
-    argv, full = sys.argv, os.environ.get("HYDRA_FULL_ERROR")
-    sys.argv = [argv[0], *arguments]
-    os.environ["HYDRA_FULL_ERROR"] = "1"
-    try:
-        yield
-    finally:
-        sys.argv = argv
-        if full is None:
-            del os.environ["HYDRA_FULL_ERROR"]
-        else:
-            os.environ["HYDRA_FULL_ERROR"] = full
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        flags = [name for action in self._actions for name in action.option_strings]
-        raise InputError(f"{message}; allowed flags: {', '.join(flags)}")
-
-
-def _flags(arguments: list[str]) -> argparse.Namespace:
-    """Separate flags from overrides; `show` holds the flags that make Hydra show something."""
-    parser = _Parser(prog="roofrack", add_help=False, allow_abbrev=False)
-    parser.add_argument("--help", "-h", action="store_true")
-    parser.add_argument("--hydra-help", action="store_true")
-    parser.add_argument("--cfg", "-c", choices=("job", "hydra", "all"))
-    parser.add_argument("--resolve", action="store_true")
-    parser.add_argument("--package", "-p")
-    topics = ("all", "config", "defaults", "defaults-tree", "plugins", "searchpath")
-    parser.add_argument("--info", "-i", nargs="?", const="all", choices=topics)
-    parser.add_argument("--config-dir", "-cd")
-    parser.add_argument("--multirun", "-m", action="store_true")  # what `sweep` does anyway
-    parser.add_argument("--shell-completion", "-sc", action="store_true")
-    parser.add_argument("overrides", nargs="*")
-    flags = parser.parse_intermixed_args(arguments)
-    show = [
-        f"--{name}" for name in ("help", "hydra-help") if getattr(flags, name.replace("-", "_"))
-    ]
-    show += [f"--cfg={flags.cfg}"] if flags.cfg else []
-    show += [f"--info={flags.info}"] if flags.info else []
-    if show:
-        show += ["--resolve"] if flags.resolve else []
-        show += [f"--package={flags.package}"] if flags.package else []
-    flags.show = show
-    return flags
-
-
-def _searching(flags: argparse.Namespace) -> list[str]:
-    return [f"--config-dir={flags.config_dir}"] if flags.config_dir else []
+def _ignore(*args: Any, **kwargs: Any) -> None:
+    return None
 
 
 def _version() -> str:
@@ -407,19 +280,3 @@ def _version() -> str:
         return version("roofrack")
     except PackageNotFoundError:  # run from a checkout that is not installed
         return "(not installed)"
-
-
-def _one_of(key: str, value: Any, allowed: Sequence[str]) -> str:
-    if value not in allowed:
-        raise InputError(f"{key}={value}: allowed: {', '.join(allowed)}.{nearest(value, allowed)}")
-    return str(value)
-
-
-def _shown(path: Path) -> str:
-    """Return a path relative to the current folder where it lies below it."""
-    full = Path(path).absolute()
-    return str(full.relative_to(Path.cwd()) if full.is_relative_to(Path.cwd()) else full)
-
-
-def _ignore(*args: Any, **kwargs: Any) -> None:
-    return None

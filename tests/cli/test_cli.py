@@ -107,6 +107,7 @@ BAD = [
     (["point", "hardwre=b200"], "hardwre=b200: no such key"),
     (["sweep", "hardware.hbm_byte=1,2"], "Did you mean 'hardware.hbm_bytes'?"),
     (["sweep", "hydra/launcher=nothing"], "hydra/launcher=nothing: no such hydra/launcher"),
+    (["point", "hydra/launcher=nothing"], "hydra/launcher=nothing: no such hydra/launcher"),
     (["point", LONG], "10000 values spelled out; allowed: 1000; write a longer axis as ${range:"),
     (["sweep", LONG.replace("[", "").replace("]", "")], "${linear:lo,hi,n} or ${geom:lo,hi,n}"),
     (["point", "batch=geom(1,64,7)"], "write 'batch=${geom:1,64,7}'"),
@@ -128,7 +129,7 @@ BAD = [
     (["sweep", "hydra.sweep.dir=/proc/nowhere"], "/proc/nowhere"),
     (["report"], "report takes one folder"),
     (["report", "nowhere"], "report nowhere: no such folder"),
-    (["report", ".", "exprt=png"], "exprt=png: no such key; allowed: export."),
+    (["report", ".", "exprt=png"], "exprt=png: allowed: export=.... Did you mean 'export'?"),
     (["report", ".", "export=pgn"], "export=pgn: allowed: png, svg, csv. Did you mean 'png'?"),
 ]
 

@@ -9,6 +9,8 @@ from typing import Any
 import polars as pl
 import pytest
 import yaml
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra._internal.utils import create_config_search_path
 
 import roofrack
 from roofrack import config
@@ -158,6 +160,22 @@ def test_so_does_a_multirun_of_the_command_line(mine: Path, tmp_path: Path) -> N
         (row,) = pl.read_parquet(tmp_path / "out" / job / "points-00000.parquet").to_dicts()
         found[row["hardware"]] = (row["calibration"], row["t_overhead_s"] > LAUNCH)
     assert found == {"slow": ("slow_engine", True), "plain": ("default", False)}
+
+
+def test_what_was_composed_to_check_a_job_is_not_composed_again(
+    mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweeper asks with Hydra's own loader; the command line asked before, in other words."""
+    monkeypatch.chdir(mine.parent)
+    config.compose(
+        ["hydra.sweep.dir=here", "hardware=slow", "batch=3"], f"../{mine.parent.name}/{mine.name}"
+    )
+    path = create_config_search_path(str(CONF))
+    path.append("command-line", f"file://{mine}")
+    loader = ConfigLoaderImpl(path)
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", None)
+    job = ["hardware=slow", "batch=4"]
+    assert config.calibrated(job, loader) == [*job, "calibration=slow_engine"]
 
 
 SHIPPED = sorted(path.stem for path in (CONF / "calibration").glob("*.yaml"))

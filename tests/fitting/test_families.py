@@ -12,7 +12,8 @@ from roofrack.errors import InputError
 from roofrack.fitting import pools
 from roofrack.fitting.families import FAMILIES, family
 from roofrack.fitting.fit import MOST, Bound
-from roofrack.fitting.pools import Pool, joint, left_out, missed
+from roofrack.fitting.forms import Form, Subject
+from roofrack.fitting.pools import Pool, alone, joint, left_out, missed
 
 FILES = sorted(name for name in FAMILIES if (CONF / "calibration" / f"{name}.yaml").exists())
 PEAKS = {"a": 1e14, "b": 3e14, "c": 1e15, "d": 2e15}
@@ -42,10 +43,10 @@ def measured(chip, slower=1.0, rows=400):
 @pytest.fixture
 def pool(monkeypatch):
     monkeypatch.setattr(
-        Pool, "seconds", lambda self, given: lambda numbers, of: law(given | numbers, of)
+        Subject, "seconds", lambda self, given: lambda numbers, of: law(given | numbers, of)
     )
     calls = {chip: measured(chip, 1.5 if chip == "d" else 1.0) for chip in PEAKS}
-    return Pool("gemm", calls, (({"tile": 64.0}, BOUNDS),), ("bf16",), {})
+    return Pool(Subject("gemm", "bf16"), calls, (Form({"tile": 64.0}, BOUNDS),), {})
 
 
 def test_chips_of_other_peaks_share_their_numbers(pool):
@@ -84,6 +85,13 @@ def test_a_long_table_does_not_outweigh_a_short_one(pool):
     assert drawn.filter(pl.col("peak") == PEAKS["a"]).height == 400
 
 
+def test_of_a_chip_alone_every_call_is_counted(pool):
+    long = pool._replace(calls={"a": measured("a", rows=2 * MOST)})
+    assert alone(long, "a").fit.points == 2 * MOST
+    assert joint(long, ["a"]).fit.points < 2 * MOST
+    assert alone(long, "b") is None
+
+
 def test_numbers_of_another_table_are_given_not_fitted(pool):
     known = pool._replace(known={"a": {"launch_s": 4e-6}, "b": {"launch_s": 6e-6}})
     found = joint(known, ["a", "b", "c"])
@@ -114,11 +122,14 @@ def test_unknown_chips_and_backends_are_named():
 def test_chips_are_pooled_by_the_kernel_that_they_share():
     def table(**counts):
         kernels = [kernel for kernel, count in counts.items() for _ in range(count)]
-        return pl.DataFrame({"kernel": kernels, "format": ["fp4"] * len(kernels)})
+        shape = {"format": "nvfp4", "tokens": 8.0, "top_k": 8.0, "tp": 1.0, "ep": 1.0}
+        return pl.DataFrame({"kernel": kernels}).with_columns(
+            pl.lit(value).alias(name) for name, value in shape.items()
+        )
 
     read = {"a": table(small=80, large=20), "b": table(large=100), "c": table(other=10)}
     read["a"] = pl.concat([read["a"], read["c"].with_columns(format=pl.lit("fp8"))])
-    found = pools._one_kernel(read, pl.col("format") == "fp4")
+    found = pools._one_kernel(read, Subject("moe", "fp4"))
     assert {chip: set(t["kernel"]) for chip, t in found.items()} == {
         "a": {"large"}, "b": {"large"}, "c": {"other"},
     }  # fmt: skip
@@ -126,7 +137,7 @@ def test_chips_are_pooled_by_the_kernel_that_they_share():
 
 @silicon
 def test_a_chip_brings_its_data_sheet():
-    pool = pools.kernel_pool("mla_prefill", "bf16", ["h200_sxm"], "trtllm")
+    pool = pools.gather(Subject("mla_prefill", "bf16"), ["h200_sxm"], "trtllm")
     sheet = from_file("hardware", "h200")
     for column, leaf in (
         ("peak", sheet["flops_per_s"]["bf16"]),

@@ -117,6 +117,10 @@ def test_derivatives_are_those_of_finite_differences(name):
 
 
 LATENT = {"kv_lora": 512.0, "qk_rope_dim": 64.0, "qk_nope_dim": 128.0, "v_head_dim": 128.0}
+STATES = {
+    "key_heads": 16.0, "key_dim": 128.0, "value_heads": 64.0, "value_dim": 128.0,
+    "state_bytes": 4.0,
+}  # fmt: skip
 SHAPES = {
     "gemm": {"m": 64.0, "n": 4096.0, "k": 4096.0},
     "attention_decode": {
@@ -129,6 +133,8 @@ SHAPES = {
     },
     "mla_decode": {"batch": 16.0, "context": 4096.0, "heads": 128.0} | LATENT,
     "mla_prefill": {"batch": 2.0, "queries": 1024.0, "context": 1024.0, "heads": 128.0} | LATENT,
+    "linear_decode": {"batch": 16.0, "queries": 1.0} | STATES,
+    "linear_prefill": {"batch": 2.0, "queries": 1024.0} | STATES,
     "moe": {
         "tokens": 256.0, "d_model": 7168.0, "d_ff": 2048.0, "top_k": 8.0, "tp": 1.0, "gated": 1.0,
         "held": 32.0, "touched": 30.0, "rows": 256.0,
@@ -140,6 +146,8 @@ GROWS = {
     "attention_prefill": ("batch",),
     "mla_decode": ("batch", "context"),
     "mla_prefill": ("batch",),
+    "linear_decode": ("batch", "value_heads"),
+    "linear_prefill": ("batch", "queries", "value_heads"),
     "moe": ("rows", "touched", "d_ff"),
 }
 

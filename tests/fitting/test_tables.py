@@ -133,6 +133,21 @@ def test_sizes_of_collectives_are_bytes_and_eager_launches_are_left_out(package)
     assert tables.backends("chip", "all_gather") == ["nccl"]
 
 
+def test_kernels_of_one_call_add_up_where_all_were_measured(package):
+    package(
+        "chip/linear_attention/vllm/1.0/gdn_perf",
+        phase=["generation"] * 4 + ["context"], kernel_source=["conv", "conv", "rule", "conv", "x"],
+        batch_size=[1, 1, 1, 2, 1], seq_len=[1] * 5, num_k_heads=[16] * 5, head_k_dim=[128] * 5,
+        num_v_heads=[64] * 5, head_v_dim=[128] * 5, model_name=["a", "b", "a", "a", "a"],
+        latency=[0.003, 0.002, 0.005, 0.003, 1.0],
+    )  # fmt: skip
+    table = tables.silicon("chip", "vllm", "linear_decode")
+    # the faster convolution counts; of two sequences the delta rule is not there
+    assert table.select("batch", "kernel").rows() == [(1.0, "conv+rule")]
+    assert table["seconds"].to_list() == pytest.approx([7e-6])
+    assert table["state_bytes"].to_list() == [4.0]
+
+
 def test_ways_to_exchange_tokens_stay_apart_in_microseconds(package):
     package(
         "chip/comm/vllm/1.0/moe_a2a_perf",

@@ -187,22 +187,6 @@ def test_a_tampered_file_is_refused(table, tmp_path):
     assert published.load(written(tmp_path, two)).equals(two)
 
 
-def test_collectives(tmp_path):
-    found = published.load_collectives()
-    width = pl.when(pl.col("operation") == "combine").then(2.0).otherwise(1 + 4 / 128)
-    sent = pl.col("tokens") * pl.col("topk") * pl.col("hidden") * width
-    assert found.filter(pl.col("bytes") != sent).is_empty()
-    # over one InfiniBand port of 50 GB/s, once most copies leave the node
-    many = found.filter(pl.col("ranks") >= 64)
-    assert (many["bytes"] / many["microseconds"] / 1e3 < 50).all()
-    with pytest.raises(InputError, match=r"ranks=0: give a positive number"):
-        none = found.with_columns(pl.lit(0).alias("ranks"))
-        published.load_collectives(written(tmp_path, none))
-    with pytest.raises(InputError, match=r"operation=send: allowed: dispatch, combine"):
-        odd = found.with_columns(pl.lit("send").alias("operation"))
-        published.load_collectives(written(tmp_path, odd))
-
-
 @pytest.mark.slow
 def test_every_row_is_a_plan_that_runs(table):
     found = published.predict(table)

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from roofrack.config.composition import conf_dir
+from roofrack.config import conf_dir
 from roofrack.errors import InputError
 from roofrack.tables import DTYPES
 from roofrack.validation import silicon

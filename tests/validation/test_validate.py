@@ -11,7 +11,7 @@ from roofrack import cli
 from roofrack.report.page import render
 from roofrack.report.validation import page
 from roofrack.report.validation_text import text
-from roofrack.validation import protocol, published, runs, silicon, verdict
+from roofrack.validation import collectives, protocol, published, runs, silicon, verdict
 from roofrack.validation.composed import chosen, composed, given
 from roofrack.validation.reasons import with_reasons
 
@@ -36,7 +36,9 @@ def test_published_facts_need_no_package(
     rows = pl.read_parquet(tmp_path / "v" / "rows.parquet")
     assert rows.columns[: len(runs.LINES)] == list(runs.LINES)
     assert rows["log_ratio"].null_count() == 0
-    assert rows["predicted"].to_list() == published.predict(published.load())["predicted"].to_list()
+    facts = [published.predict(published.load()), collectives.predict(collectives.load())]
+    assert rows["predicted"].to_list() == [p for table in facts for p in table["predicted"]]
+    assert "collectives, dispatch_s" in out
     assert pl.read_csv(tmp_path / "v" / "errors.csv")["rows"].min() > 0
     assert "fastertransformer" in (tmp_path / "v" / "report.html").read_text()
     assert (tmp_path / "v" / "export" / "facts.csv").is_file()

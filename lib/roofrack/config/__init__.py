@@ -6,18 +6,16 @@ OmegaConf. Nothing here imports JAX.
 
 from roofrack.config.complaints import explain
 from roofrack.config.composition import (
-    PRIMARY,
     VERSION_BASE,
     as_yaml,
     calibrated,
     compose,
-    conf_dir,
     covering,
     jobs,
-    options_of,
     register,
     resolved,
 )
+from roofrack.config.loading import PRIMARY, conf_dir, options_of
 from roofrack.config.overrides import STATIC, cross, lift, parse, with_study
 
 __all__ = [

@@ -9,51 +9,37 @@ import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import cache, lru_cache
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import yaml
 from hydra import version
-from hydra._internal.config_loader_impl import ConfigLoaderImpl
-from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.config_search_path import SearchPathQuery
 from hydra.core.config_store import ConfigStore
-from hydra.core.object_type import ObjectType
 from hydra.core.override_parser.types import Override, OverrideType
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeError
 
 from roofrack import schema
 from roofrack.config import checks, complaints, resolvers
+from roofrack.config.loading import (
+    Base,
+    folder_of,
+    load,
+    loader_in,
+    options_of,
+    searching,
+    stamp_of,
+    without_records,
+)
 from roofrack.config.overrides import Options, cross, lift, parse, with_study
 from roofrack.errors import InputError, nearest
 
-PRIMARY = "config"
 SCHEMA = "roofrack_schema"
 VERSION_BASE = "1.3"
 
 _lock = threading.RLock()
-
-
-class Base(NamedTuple):
-    """What a choice of groups gives before single values are set."""
-
-    tree: dict[str, Any]  # interpolations not yet resolved
-    choices: dict[str, Any]  # group -> the option chosen
-    params: dict[str, Any]  # the sweep an experiment file declares
-
-
-def conf_dir() -> Path:
-    """Return the folder of the shipped configuration: inside the wheel, or of the checkout."""
-    package = Path(__file__).resolve().parents[1]
-    for folder in (package / "conf", package.parents[1] / "conf"):
-        if (folder / f"{PRIMARY}.yaml").is_file():
-            return folder
-    raise InputError("conf/config.yaml is missing from this installation: reinstall roofrack")
 
 
 def register() -> None:
@@ -102,28 +88,6 @@ def covering(split: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     return kept
 
 
-def options_of(
-    loader: ConfigLoader, hydra_overrides: Sequence[str] = (), stamp: object = None
-) -> Options:
-    """Return the function from a key to the options of the group of that name.
-
-    What a group has is kept as long as `stamp` is the same: asking Hydra takes 35 ms a group.
-    """
-    path = tuple(text for text in hydra_overrides if text.startswith("hydra.searchpath"))
-    return _options(loader, path, stamp)
-
-
-@lru_cache(maxsize=64)
-def _options(loader: ConfigLoader, path: tuple[str, ...], stamp: object) -> Options:
-    @cache
-    def options(group: str) -> list[str]:
-        if not path:  # several times faster
-            return loader.get_group_options(group, ObjectType.CONFIG)
-        return loader.get_group_options(group, ObjectType.CONFIG, PRIMARY, list(path))
-
-    return options
-
-
 @contextmanager
 def _hydra() -> Iterator[None]:
     """Use Hydra, leave the caller's Hydra and OmegaConf as they were, and complain in one line."""
@@ -150,33 +114,31 @@ def _jobs(overrides: Sequence[str], config_dir: str | Path | None, study: bool) 
     parsed = parse(overrides)
     hydra = [o.input_line or "" for o in parsed if o.is_hydra_override()]
     task = [o.input_line or "" for o in parsed if not o.is_hydra_override()]
-    options = options_of(_loader(_absolute(config_dir)), hydra, _stamp(config_dir, hydra))
+    folder = folder_of(config_dir)
+    stamp = stamp_of(folder, hydra)
     asks = [o for o in parsed if o.key_or_group == "experiment"]
     if any(o.is_sweep_override() or isinstance(o.value(), list) for o in asks):
         raise InputError(f"{asks[-1].input_line}: one question at a time")
-    if study and (asks or hydra):
-        structural = tuple(o.input_line or "" for o in (*asks, *parsed) if o.is_hydra_override())
-        asked = tuple(o.input_line or "" for o in asks[-1:])
-        params = _base(
-            (*asked, *structural), _absolute(config_dir), _stamp(config_dir, hydra)
-        ).params
-        task = with_study(params, task)
-    lifted = parse(lift(task, options))
+    if hydra or (study and asks):  # Hydra's own settings are checked here, and nowhere else
+        asked = [o.input_line or "" for o in asks[-1:]]
+        params = load((*asked, *hydra), folder, stamp).params
+        task = with_study(params, task) if study else task
+    lifted = parse(lift(task, options_of(loader_in(folder), hydra, stamp)))
     return [hydra + job for job in cross(lifted)]
 
 
 def _composed(overrides: Sequence[str], config_dir: str | Path | None) -> dict[str, Any]:
     parsed = parse(overrides)
     hydra = [o.input_line or "" for o in parsed if o.is_hydra_override()]
-    stamp = _stamp(config_dir, hydra)
-    options = options_of(_loader(_absolute(config_dir)), hydra, stamp)
-    plain = [_is_plain(override, options) for override in parsed]
-    structural = tuple(o.input_line or "" for o, p in zip(parsed, plain, strict=True) if not p)
-    base = _base(structural, _absolute(config_dir), stamp)
+    folder = folder_of(config_dir)
+    stamp = stamp_of(folder, hydra)
+    options = options_of(loader_in(folder), hydra, stamp)
+    base = _calibrated(_groups(parsed, hydra, options), folder, stamp)
     config = OmegaConf.create(base.tree)
     OmegaConf.set_struct(config, True)
-    for override in (o for o, p in zip(parsed, plain, strict=True) if p):
-        _set(config, override)
+    for override in parsed:
+        if _is_plain(override, options):
+            _set(config, override)
     return resolved(config, base.choices)
 
 
@@ -186,20 +148,13 @@ def resolved(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
     `choices` says which file of each group it was made of.
     """
     tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
-    _without_records(tree)
+    without_records(tree)
     checks.check(tree, choices)
     tree["choices"] = {group: choices.get(group) for group in schema.CHOICES}
     for part, groups in schema.PARTS.items():
         for group in groups:
             tree["choices"][f"{part}_{group}"] = choices.get(f"{group}@{part}.{group}")
     return tree
-
-
-def _without_records(tree: dict[str, Any]) -> None:
-    """Drop where fitted numbers are from: as nodes of a tree it would cost more than all others."""
-    for part in (tree, tree.get("prefill") or {}, tree.get("ffn") or {}):
-        if isinstance(part, dict):
-            (part.get("calibration") or {}).pop("fits", None)
 
 
 def as_yaml(tree: dict[str, Any], key: str | None = None) -> str:
@@ -236,13 +191,19 @@ def _set(config: DictConfig, override: Override) -> None:
         ) from error
 
 
-@lru_cache(maxsize=256)
-def _base(overrides: tuple[str, ...], config_dir: str | None, stamp: object) -> Base:
-    """Compose groups. `stamp` is there for the cache: it changes when a YAML file does."""
-    loader = _loader(config_dir)
-    base = _loaded(overrides, loader)
+def _groups(parsed: Sequence[Override], hydra: Sequence[str], options: Options) -> tuple[str, ...]:
+    """Return the overrides that choose files; of Hydra's own only where to look for them."""
+    chosen = [
+        o.input_line or "" for o in parsed if not (o.is_hydra_override() or _is_plain(o, options))
+    ]
+    return (*searching(hydra), *chosen)
+
+
+def _calibrated(overrides: tuple[str, ...], config_dir: str | None, stamp: object) -> Base:
+    """Compose groups, with the calibration of each machine in the place of `auto`."""
+    base = load(overrides, config_dir, stamp)
     named = _calibrations(base)
-    return _loaded((*overrides, *named), loader) if named else base
+    return load((*overrides, *named), config_dir, stamp) if named else base
 
 
 def calibrated(
@@ -250,11 +211,13 @@ def calibrated(
 ) -> list[str]:
     """Return the overrides of a job and those that name its calibration, if it is `auto`.
 
-    For jobs that Hydra itself composes; `compose` needs no help.
+    For jobs that Hydra itself composes, with a `loader` of its own; `compose` needs no help, and
+    what it composed before is not composed again.
     """
-    options = options_of(loader, hydra_overrides)
-    groups = tuple(o.input_line or "" for o in parse(job) if not _is_plain(o, options))
-    return [*job, *_calibrations(_loaded((*hydra_overrides, *groups), loader))]
+    sources = {source.provider: source.path for source in loader.get_sources()}
+    folder = sources.get("command-line")  # --config-dir
+    groups = _groups(parse(job), hydra_overrides, options_of(loader, hydra_overrides))
+    return [*job, *_calibrations(load(groups, folder, stamp_of(folder, hydra_overrides)))]
 
 
 def _calibrations(base: Base) -> list[str]:
@@ -276,56 +239,3 @@ def _calibrations(base: Base) -> list[str]:
         if base.choices.get(f"hardware@{part}.hardware") is not None:
             found.append(f"{where}={of((base.tree.get(part) or {}).get('hardware'))}")
     return found
-
-
-def _loaded(overrides: tuple[str, ...], loader: ConfigLoader) -> Base:
-    try:
-        config = loader.load_configuration(
-            PRIMARY, list(overrides), run_mode=RunMode.RUN, from_shell=False
-        )
-    except UnicodeDecodeError as error:
-        raise InputError(f"{' '.join(overrides)}: its file is not UTF-8 text: {error}") from error
-    hydra = config.hydra
-    choices = {
-        str(k): v for k, v in hydra.runtime.choices.items() if not str(k).startswith("hydra/")
-    }
-    sweeper = cast(dict[str, Any], OmegaConf.to_container(hydra.sweeper, resolve=False))
-    OmegaConf.set_struct(config, False)
-    del config["hydra"]
-    tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))
-    _without_records(tree)
-    return Base(tree, choices, sweeper.get("params") or {})
-
-
-@lru_cache(maxsize=16)
-def _loader(config_dir: str | None) -> ConfigLoaderImpl:
-    path = create_config_search_path(str(conf_dir()))
-    if config_dir is not None:
-        path.prepend("command-line", f"file://{config_dir}", SearchPathQuery(provider="schema"))
-    return ConfigLoaderImpl(config_search_path=path)
-
-
-def _absolute(config_dir: str | Path | None) -> str | None:
-    if config_dir is None:
-        return None
-    folder = Path(config_dir).absolute()
-    if not folder.is_dir():
-        raise InputError(f"--config-dir {config_dir}: no such folder")
-    for file in folder.rglob("*.yaml"):
-        if (conf_dir() / (name := file.relative_to(folder))).is_file():
-            raise InputError(
-                f"--config-dir {config_dir}: {name} comes with roofrack and would win; "
-                "give yours another name"
-            )
-    return str(folder)
-
-
-def _stamp(config_dir: str | Path | None, hydra: Sequence[str]) -> tuple[object, ...]:
-    """Return what changes whenever a YAML file that Hydra might read changes."""
-    folders = [conf_dir(), *([Path(config_dir)] if config_dir else [])]
-    for override in parse([text for text in hydra if text.startswith("hydra.searchpath=")]):
-        value = override.value()
-        paths = value if isinstance(value, list) else []
-        folders += [Path(str(p).removeprefix("file://")) for p in paths]
-    files = (file for folder in folders for file in sorted(folder.rglob("*.yaml")))
-    return tuple((str(f), (s := f.stat()).st_mtime_ns, s.st_size) for f in files)

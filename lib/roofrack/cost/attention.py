@@ -6,11 +6,12 @@ the cache by KV heads at most, an MLA latent not at all.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, divide, least, most
+from roofrack.arithmetic import Number, choose, divide, least, most, padded
 from roofrack.calibration import Kernel
 from roofrack.cost.ffn import Product, products
 from roofrack.cost.kernels import attention as cores_of
 from roofrack.cost.kernels import formats as kinds
+from roofrack.cost.kernels import linear as linear_cores
 from roofrack.cost.layout import Layout
 from roofrack.cost.roofline import Chip, Work
 from roofrack.cost.shares import Pass, Share, bytes_of
@@ -236,8 +237,8 @@ def _core_io(s: Scenario, plan: Layout, mine: Share, p: Pass) -> Number:
     return io * s.cost.activation_io
 
 
-def plain_fit(at: Site, p: Pass) -> Kernel:
-    """Return the losses of cores that are neither grouped-query nor latent: those of a latent."""
+def _sparse_fit(at: Site, p: Pass) -> Kernel:
+    """Return the losses of sparse cores: those of a dense core on a latent."""
     kernels, kv = at.s.calibration.kernel, at.s.workload.dtype.kv
     if p.decode:
         return kinds.decoding(kernels.mla_decode, kv)
@@ -249,11 +250,12 @@ def sparse(at: Site, mine: Share, p: Pass) -> tuple[Work, Work]:
 
     DeepSeek Sparse Attention (DeepSeek-V3.2): the core is absorbed in decode and prefill. Each
     decoding token gathers its own picks; those of a prompt overlap and are read once, as a dense
-    core reads its cache. Tensor parallelism replicates the indexer.
+    core reads its cache. Tensor parallelism replicates the indexer, and the kernels pad the heads
+    of a chip to `sparse_group`.
     """
     s, m, counts, plan = at.s, at.s.model, at.counts, at.plan
     layers = m.sparse_layers * plan.imbalance
-    fit = plain_fit(at, p)
+    fit = _sparse_fit(at, p)
     looked_at = mine.attention_sequences * p.new * seen(p, 0.0) / plan.cp
     prefix = least(s.workload.shared_prefix, p.cached) if p.decode else 0.0
     tokens = mine.attention_sequences * (held(p, 0.0) - prefix) + prefix * mine.attends
@@ -271,8 +273,10 @@ def sparse(at: Site, mine: Share, p: Pass) -> tuple[Work, Work]:
         kernel=fit,
         times=layers,
     )
+    heads = m.heads / plan.attention_tp
+    rows = padded(heads, s.calibration.sparse_group, s.calibration.quantize)
     core = Work(
-        flops=flops / (plan.attention_tp * plan.cp) * s.cost.attention_core,
+        flops=flops * divide(rows, m.heads) / plan.cp * s.cost.attention_core,
         peak=mine.of.core_peak,
         weight_bytes=0.0,
         kv_bytes=_cache_read(s, counts, plan, mine, p, read, 0.0),
@@ -290,22 +294,24 @@ def linear(at: Site, mine: Share, p: Pass) -> Work:
     The heads of the state are divided as attention heads are; its cost does not know the context.
     """
     s, m, counts, plan = at.s, at.s.model, at.counts, at.plan
-    layers = m.linear_layers * plan.imbalance
-    fit = plain_fit(at, p)
+    kernels = s.calibration.kernel
     per_token = counts.linear_flops + (0.0 if p.decode else counts.linear_chunk_flops)
-    state = 2.0 * mine.attention_sequences * counts.state_bytes
     width = m.linear_key_heads * m.linear_key_dim + m.linear_value_heads * m.linear_value_dim
     io = 2.0 * mine.attention_tokens * width * mine.b_activations * s.cost.activation_io
-    return Work(
+    call = linear_cores.Call(
+        sequences=mine.attention_sequences * mine.attends,
+        heads=m.linear_value_heads / plan.attention_tp,
         flops=mine.attention_tokens * per_token / plan.attention_tp * s.cost.attention_core,
-        peak=mine.of.core_peak,
-        weight_bytes=0.0,
-        kv_bytes=state / plan.attention_tp,
+        state_bytes=2.0 * mine.attention_sequences * counts.state_bytes / plan.attention_tp,
         io_bytes=io / plan.attention_tp,
-        fixed_s=mine.attends * fit.launch_s,
-        kernel=fit,
-        times=layers,
-    )  # fmt: skip
+    )
+    work = linear_cores.work(
+        call,
+        chip_of(at, mine.of.core_peak),
+        (kernels.linear_decode if p.decode else kernels.linear_prefill).bf16,
+        s.calibration.quantize,
+    )
+    return work._replace(times=m.linear_layers * plan.imbalance)
 
 
 def kv_bytes_per_layer(s: Scenario, counts: Counts) -> Number:

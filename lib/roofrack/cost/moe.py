@@ -127,7 +127,9 @@ def exchange(at: Site, mine: Share) -> Exchange:
     routing = route(laid, copies, plan.expert_tp, m.node_limit, s.plan.dedup)
     across = (plan.expert_span > plan.attention_tp) & (m.experts_per_token > 0)
     happens = choose(across, 1.0, 0.0)
-    tokens = mine.own_tokens * skew(at, mine)
+    # the busiest chip sends its own tokens, or receives more than the mean
+    received = mine.group_tokens / plan.expert_span * skew(at, mine)
+    tokens = most(mine.own_tokens, received)
     held = plan.slots / plan.ep
     ways = ("all_to_all",)  # a library's, or the engine's own kernels
     sizes = m.d_model * mine.of.dispatch, m.d_model * mine.of.combine

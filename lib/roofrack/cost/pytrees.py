@@ -17,6 +17,8 @@ from roofrack.calibration import (
     Gemm,
     Gemms,
     Kernels,
+    LinearCore,
+    LinearCores,
     Link,
     Links,
     PrefillCore,
@@ -33,9 +35,9 @@ STATIC = {Workload: ("phase",), Scenario: ("overlap", "features")}
 """Fields that select the compiled function instead of being traced."""
 
 for _noun in (
-    Calibration, Kernels, Gemm, Gemms, DecodeCore, DecodeCores, PrefillCore, PrefillCores, Experts,
-    ExpertsByFormat, Link, Links, Economics, FlopsPerS, Hardware, Level, Model, Plan, Cost,
-    Scenario, Dtypes, Workload, Tier, Tiers, Pool, Draft,
+    Calibration, Kernels, Gemm, Gemms, DecodeCore, DecodeCores, PrefillCore, PrefillCores,
+    LinearCore, LinearCores, Experts, ExpertsByFormat, Link, Links, Economics, FlopsPerS, Hardware,
+    Level, Model, Plan, Cost, Scenario, Dtypes, Workload, Tier, Tiers, Pool, Draft,
 ):  # fmt: skip
     _static = STATIC.get(_noun, ())
     _data = [f.name for f in dataclasses.fields(_noun) if f.name not in _static]

@@ -12,11 +12,12 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from roofrack.arithmetic import Number, choose, least
-from roofrack.calibration import DecodeCore, Experts, Gemm, PrefillCore
+from roofrack.calibration import DecodeCore, Experts, Gemm, LinearCore, PrefillCore
 from roofrack.cost.attention import attended
-from roofrack.cost.kernels import attention, experts, gemm
+from roofrack.cost.kernels import attention, experts, gemm, linear
 from roofrack.cost.roofline import Chip, Work, block_time
 from roofrack.fitting.fit import Bound, Columns, Seconds
+from roofrack.model import CHUNK
 from roofrack.tables import DTYPES, Dtype
 
 
@@ -171,6 +172,21 @@ def _latent_prefill(fit: PrefillCore, at: Columns, chip: Chip) -> Work:
     return attention.prefill(call, chip, fit, 1.0)
 
 
+def _linear(fit: LinearCore, at: Columns, chip: Chip) -> Work:
+    keys, values = at["key_heads"] * at["key_dim"], at["value_heads"] * at["value_dim"]
+    tokens, state = at["batch"] * at["queries"], values * at["key_dim"]
+    # as `model.count`: a recurrent step, and in prompts the products within a chunk
+    in_chunk = CHUNK * at["value_heads"] * (at["key_dim"] + at["value_dim"])
+    call = linear.Call(
+        sequences=at["batch"],
+        heads=at["value_heads"],
+        flops=tokens * (6.0 * state + choose(at["queries"] > 1, in_chunk, 0.0)),
+        state_bytes=2.0 * at["batch"] * state * at["state_bytes"],
+        io_bytes=2.0 * tokens * (keys + values) * ACTIVATION_BYTES,
+    )
+    return linear.work(call, chip, fit, 1.0)
+
+
 WARM = 0.5
 """Share of the last-level cache that the experts' weights find: the rest holds activations."""
 
@@ -242,7 +258,10 @@ CLASSES: dict[str, KernelClass] = {
         table="attention_decode",
         noun=DecodeCore,
         kinds=_caches(),
-        # reading binds: what arithmetic reaches is hardly seen, and must not be made up
+        # reading binds: what arithmetic reaches is hardly seen, and must not be made up. A low
+        # share of the FLOP/s (or a dull maximum) would stand for what else keeps a fast memory
+        # waiting, and make decoding bound by arithmetic on a chip that has less of it. About half
+        # is what MLA reaches in decoding, which is bound by arithmetic.
         bounds=DECODE
         | {"compute_efficiency": Bound(0.5, 0.7, 1.0), "sharpness": Bound(3.0, 4.0, 10.0)},
         given={"group": (16.0,), "splits": (False, True), "beyond_window": (0.0, 1.0)},
@@ -270,6 +289,36 @@ CLASSES: dict[str, KernelClass] = {
         domain=(pl.col("context") >= 256) & (pl.col("batch") <= 512) & (pl.col("heads") >= 8),
         work=_latent_decode,
         format_column="kv_format",
+    ),
+    "linear_prefill": KernelClass(
+        table="linear_prefill",
+        noun=LinearCore,
+        kinds={"bf16": ("bf16",)},
+        bounds={
+            "compute_efficiency": Bound(1e-3, 0.2, 1.0),
+            "sharpness": SHARPNESS,
+            "launch_s": Bound(5e-7, 2e-5, 3e-4),
+            "passes": Bound(0.5, 5.0, 100.0),
+        },
+        # states are few: only the product of efficiency and passes is seen
+        given={"hbm_efficiency": (0.8,)},
+        domain=pl.col("queries").is_between(128, 16384)
+        & (pl.col("batch") * pl.col("queries") <= 65536),
+        work=_linear,
+    ),
+    "linear_decode": KernelClass(
+        table="linear_decode",
+        noun=LinearCore,
+        kinds={"bf16": ("bf16",)},
+        bounds={
+            "hbm_efficiency": EFFICIENCY,
+            "launch_s": Bound(5e-7, 5e-6, 6e-5),
+            GAIN: Bound(1.0, 2.0, 6.0),
+        },
+        # a step is bound by reading and writing its state: arithmetic is never seen
+        given={"compute_efficiency": (0.5,), "sharpness": (2.0,), "passes": (1.0,)},
+        domain=pl.col("batch") <= 512,
+        work=_linear,
     ),
     "moe": KernelClass(
         table="moe",

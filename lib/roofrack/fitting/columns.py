@@ -37,6 +37,15 @@ _LATENT = _SEQUENCES | {
     "qk_nope_dim": Column("elements of the other part of a head", default=128.0),
     "v_head_dim": Column("elements of a value", default=128.0),
 }
+_LINEAR = {
+    "batch": Column("sequences"),
+    "queries": Column("new tokens of each sequence (1 in decode)"),
+    "key_heads": Column("heads of queries and keys on the chip"),
+    "key_dim": Column("elements of a key: rows of a head's state"),
+    "value_heads": Column("heads of values and states on the chip"),
+    "value_dim": Column("elements of a value: columns of a head's state"),
+    "state_bytes": Column("bytes of one element of the state", default=4.0),
+}
 _MEMBERS = {"members": Column("chips that take part", least=2.0)}
 _NODES = {"nodes": Column("scale-up domains they are in", default=1.0)}
 _TOKENS = _MEMBERS | _NODES | {
@@ -56,6 +65,8 @@ SCHEMA: dict[str, dict[str, Column]] = {
     "attention_decode": _GROUPED | _FORMAT | _KV,
     "mla_prefill": _LATENT | _FORMAT | _KV,
     "mla_decode": _LATENT | _FORMAT | _KV,
+    "linear_prefill": _LINEAR | _FORMAT,
+    "linear_decode": _LINEAR | _FORMAT,
     "moe": {
         "tokens": Column("tokens of the whole expert-parallel group"),
         "d_model": Column("elements of a token"),

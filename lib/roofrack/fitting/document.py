@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import yaml
 
-from roofrack.fitting.calibrate import Fitted
 from roofrack.fitting.classes import GAIN
+from roofrack.fitting.forms import Fitted
 
 DIGITS = 4
 """Significant digits: the numbers are known to two or three."""
@@ -35,10 +35,20 @@ def rounded(value: float) -> float:
     return value if isinstance(value, bool) else float(f"{value:.{DIGITS}g}")
 
 
-def numbers(found: Fitted) -> dict[str, float]:
-    """Return the leaves of one class and kind."""
+def on_one_line(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a map of numbers as it is written: on one line."""
+    return _Flow(leaves)
+
+
+def numbers(found: Fitted) -> dict[str, Any]:
+    """Return the leaves of one kernel class and kind."""
+    return _Flow(link_numbers(found) | {"rel_std": rounded(found.fit.rel_std)})
+
+
+def link_numbers(found: Fitted) -> dict[str, Any]:
+    """Return the leaves of one collective: all have their error together, `link_rel_std`."""
     both = found.given | {n: v for n, v in found.fit.numbers.items() if n != GAIN}
-    return _Flow({n: rounded(v) for n, v in both.items()} | {"rel_std": rounded(found.fit.rel_std)})
+    return _Flow({n: rounded(v) for n, v in both.items()})
 
 
 def record(found: Fitted) -> dict[str, Any]:

@@ -24,9 +24,6 @@ EXPERTS = ("dispatch", "combine")
 NAMES = ("all_reduce", *LIBRARY, *EXPERTS)
 """The collectives that are fitted: fields of Links, and kinds of table."""
 
-TABLES = {name: name for name in NAMES}
-"""By the name of the collective in `calibration.scale_up`, the kind of table."""
-
 BOUNDS = {
     "efficiency": Bound(0.02, 0.7, 1.0),
     "launch_s": Bound(1e-8, 4e-6, 1e-4),

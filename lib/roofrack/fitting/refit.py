@@ -1,6 +1,6 @@
 """A calibration with some kernels refitted to a user's own tables, the others those of a base."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from roofrack import config
 from roofrack.conversion import to_study
 from roofrack.errors import InputError, nearest
 from roofrack.fitting import links, tables
-from roofrack.fitting.calibrate import MACHINES, Fitted, calls, fit_kind
+from roofrack.fitting.calibrate import MACHINES, calls
 from roofrack.fitting.classes import CLASSES, GAIN
 from roofrack.fitting.columns import SCHEMA
-from roofrack.fitting.document import numbers, record
+from roofrack.fitting.document import link_numbers, numbers, record
 from roofrack.fitting.files import fits_of
-from roofrack.fitting.fit import fit
+from roofrack.fitting.forms import Fitted, Subject, best, forms
 from roofrack.hardware import Hardware
 from roofrack.schema import AUTO
 
@@ -60,17 +60,13 @@ def refit(
         if not table.height:
             raise InputError(f"{said}: has a header and no rows")
         _refuse_mixed(table, said)
-        for path, found in _fitted(table, kind, machine, hardware, said, tree["kernel"]).items():
-            section, *inner = path.split(".")
-            at = tree[section]
-            for part in inner[:-1]:
-                at = at[part]
-            leaves = dict(numbers(found))
-            if section == "scale_up":  # links have theirs together: `link_rel_std`
-                leaves.pop("rel_std")
-            at[inner[-1]] = leaves
-            fits[path.removeprefix("kernel.")] = record(found) | {"data": said}
-            sources[path] = f"measured by the user: {said}"
+        for of, found in _fitted(table, kind, machine, hardware, said, tree["kernel"]).items():
+            if of.kind:
+                tree["kernel"][of.name][of.kind] = numbers(found)
+            else:
+                tree["scale_up"][of.name] = link_numbers(found)
+            fits[of.noted] = record(found) | {"data": said}
+            sources[of.path] = f"measured by the user: {said}"
     tree = {k: v for k, v in tree.items() if k not in ("name", *_NOTES)}
     return {"name": name, **tree, "fits": fits, "sources": sources, "assumed": assumed}
 
@@ -102,52 +98,51 @@ def _kinds(kinds: Sequence[str], count: int) -> list[str]:
 
 def _fitted(
     table: pl.DataFrame, kind: str, machine: Hardware, hardware: str, said: str, tree: Any
-) -> dict[str, Fitted]:
-    """Return the fits of a table, by the path of what they fill; `tree` are the base's kernels."""
+) -> dict[Subject, Fitted]:
+    """Return the fits of a table, by what they are of; `tree` are the base's kernels."""
     if kind in links.NAMES:
-        return {f"scale_up.{kind}": _collective(table, kind, machine, said)}
-    name = KINDS[kind]
-    of = CLASSES[name]
-    chip = {m: c for c, m in MACHINES.items()}.get(hardware, hardware)
-    formats = [f for kinds in of.kinds.values() for f in kinds]
-    for unknown in sorted(set(table[of.format_column].to_list()) - set(formats)):
+        of = Subject(kind)
+        return {of: _collective(table, of, machine, said)}
+    kernel = CLASSES[KINDS[kind]]
+    formats = [f for kinds in kernel.kinds.values() for f in kinds]
+    for unknown in sorted(set(table[kernel.format_column].to_list()) - set(formats)):
         raise InputError(
-            f"{said}: {of.format_column} {unknown!r} is none that {kind} is fitted for; allowed: "
-            f"{', '.join(formats)}.{nearest(unknown, formats)}"
+            f"{said}: {kernel.format_column} {unknown!r} is none that {kind} is fitted for; "
+            f"allowed: {', '.join(formats)}.{nearest(unknown, formats)}"
         )
-    found = {}
-    for inner, inside in of.kinds.items():
-        if not table.filter(pl.col(of.format_column).is_in(inside)).height:
-            continue
-        here = calls(table, of, inner, machine, chip).height
-        numbers = [n for n in of.bounds if n not in of.without.get(inner, ())]
-        few = [n for n in numbers if n in (*FEW, GAIN)]
-        # too few calls for all of them: the finer ones are as in the base
-        known = {n: float(tree[name][inner][n]) for n in numbers if n not in few}
-        enough = here >= 3 * len(numbers)
-        one = fit_kind(table, name, inner, machine, chip, {} if enough else known)
-        if one is None:
-            raise InputError(
-                f"{said}: {here} calls of {inner} within the shapes that {kind} is fitted over, "
-                f"too few; at least {3 * len(few)} for {', '.join(few)}, {3 * len(numbers)} for all"
-            )
-        found[f"kernel.{name}.{inner}"] = one
+    chip = {m: c for c, m in MACHINES.items()}.get(hardware, hardware)
+    subjects = [Subject(KINDS[kind], inner) for inner in kernel.kinds]
+    return {
+        of: _kernel(calls(of, table, machine, chip), of, said, tree[of.name][of.kind])
+        for of in subjects
+        if table.filter(pl.col(kernel.format_column).is_in(of.formats)).height
+    }
+
+
+def _kernel(here: pl.DataFrame, of: Subject, said: str, base: Mapping[str, float]) -> Fitted:
+    """Return the fit of a kind of format of a class; the finer numbers as in the base if few."""
+    every = forms(of)
+    # too few calls for all numbers: the finer ones are as in the base
+    finer = {n: float(base[n]) for n in every[0].bounds if n not in (*FEW, GAIN)}
+    coarse = [form.knowing(finer) for form in every]
+    found = best(of, every if here.height >= every[0].least else coarse, here, "")
+    if found is None:
+        raise InputError(
+            f"{said}: {here.height} calls of {of.kind} within the shapes that {of.table} is fitted "
+            f"over, too few; at least {coarse[0].least} for {', '.join(coarse[0].bounds)}, "
+            f"{every[0].least} for all"
+        )
     return found
 
 
-def _collective(table: pl.DataFrame, name: str, machine: Hardware, said: str) -> Fitted:
-    """Return the fit of a collective; of all-reduces, by the better of two protocols."""
-    here = links.calls(table, machine)
-    least = 3 * len(links.bounds(name, False))
-    if here.height < least:
+def _collective(table: pl.DataFrame, of: Subject, machine: Hardware, said: str) -> Fitted:
+    """Return the fit of a collective."""
+    here = calls(of, table, machine, "")
+    every = forms(of)
+    found = best(of, every, here, "") if here.height >= every[0].least else None
+    if found is None:
         raise InputError(
-            f"{said}: {here.height} calls of {name} within one scale-up domain and of a size that "
-            f"serving has, too few; at least {least}"
+            f"{said}: {here.height} calls of {of.name} within one scale-up domain and of a size "
+            f"that serving has, too few; at least {every[0].least}"
         )
-    found = {
-        direct: fit(links.seconds_of(name, direct), links.bounds(name, direct), here)
-        for direct in ((False, True) if name == "all_reduce" else (False,))
-    }
-    direct = min(found, key=lambda form: found[form].mean_inside)
-    given: dict[str, float] = {"direct": direct} if name == "all_reduce" else {}
-    return Fitted(found[direct], given, "", "", "", (name,))
+    return found

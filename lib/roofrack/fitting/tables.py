@@ -21,13 +21,17 @@ _SUPPLEMENT = 0.1  # of the rows of a backend's longest table: a shorter one add
 
 
 class _Source(NamedTuple):
-    """One kind of table in one file of the package; `columns` are expressions of its columns."""
+    """One kind of table in one file of the package; `columns` are expressions of its columns.
+
+    A call of several `stages` is that many kernels, measured one by one.
+    """
 
     family: str
     file: str
     columns: dict[str, pl.Expr]
     where: pl.Expr | None = None
     backend: str = "*"
+    stages: int = 1
 
 
 def _named(*pairs: str, **others: pl.Expr) -> dict[str, pl.Expr]:
@@ -58,6 +62,12 @@ _MLA = _named(
     kv_lora=pl.lit(512.0), qk_rope_dim=pl.lit(64.0), qk_nope_dim=pl.lit(128.0),
     v_head_dim=pl.lit(128.0),
 )  # fmt: skip
+# the kernels keep their states in FP32 (mamba_ssm_dtype of the models' configurations)
+_LINEAR = _named(
+    "batch=batch_size", "key_heads=num_k_heads", "key_dim=head_k_dim", "value_heads=num_v_heads",
+    "value_dim=head_v_dim", state_bytes=pl.lit(4.0), format=pl.lit("bf16"), kernel=_KERNEL,
+    seconds=_ms(), queries=pl.col("seq_len"),
+)  # fmt: skip
 _MOE = _named(
     "tokens=num_tokens", "d_model=hidden_size", "d_ff=inter_size", "top_k=topk",
     "experts=num_experts", "tp=moe_tp_size", "ep=moe_ep_size", "distribution=distribution",
@@ -84,6 +94,11 @@ _RACK = _named(
     "experts=num_experts", "format=moe_dtype", nodes=pl.lit(1.0), sms=pl.lit(0.0), kernel=_KERNEL,
     seconds=_ms(),
 )  # fmt: skip
+
+
+def _linear(phase: str) -> _Source:
+    """The causal convolution, and the delta rule after it."""
+    return _Source("linear_attention", "gdn_perf", _LINEAR, pl.col("phase") == phase, stages=2)
 
 
 def _deep_ep(phase: str, mode: str) -> _Source:
@@ -128,6 +143,8 @@ _SOURCES: dict[str, tuple[_Source, ...]] = {
     "attention_decode": (_Source("attention", "generation_attention_perf", _ATTENTION),),
     "mla_prefill": (_Source("mla", "context_mla_perf", _MLA),),
     "mla_decode": (_Source("mla", "generation_mla_perf", _MLA),),
+    "linear_prefill": (_linear("context"),),
+    "linear_decode": (_linear("generation"),),
     "moe": (_Source("moe", "moe_perf", _MOE),),
     # engines replay captured graphs: kernels launched one by one measure the host
     "all_reduce": (
@@ -277,6 +294,8 @@ def _normal(source: _Source, file: Path, chip: str, kind: str) -> pl.DataFrame:
         raw = raw.filter(source.where)
     if "window_size" not in raw.columns:
         raw = raw.with_columns(window_size=pl.lit(0.0))
+    if source.stages > 1:
+        raw = _summed(raw, source.stages)
     # DeepEP was run on whole nodes: 8 chips, 4 of the Grace ones (as in the package's a2a tables)
     raw = raw.with_columns(chips_per_node=pl.lit(4.0 if chip.startswith("gb") else 8.0))
     named = source.columns | {
@@ -290,6 +309,21 @@ def _normal(source: _Source, file: Path, chip: str, kind: str) -> pl.DataFrame:
     )
     formats = [n for n in ("format", "kv_format") if n in columns]
     return table.with_columns(pl.col(formats).replace(_FORMATS)).filter(pl.col("seconds") > 0)
+
+
+def _summed(raw: pl.DataFrame, stages: int) -> pl.DataFrame:
+    """Return calls whose kernels were all measured, with the sum of their times.
+
+    Models with the same layer share shapes: a kernel's fastest time counts.
+    """
+    shape = [n for n in raw.columns if n not in ("kernel_source", "latency", "model_name")]
+    return (
+        raw.group_by(*shape, "kernel_source", maintain_order=True)
+        .agg(pl.col("latency").min())
+        .group_by(shape, maintain_order=True)
+        .agg(pl.col("latency").sum(), pl.col("kernel_source").sort().str.join("+"), pl.len())
+        .filter(pl.col("len") == stages)
+    )
 
 
 def _fastest(table: pl.DataFrame, kind: str) -> pl.DataFrame:

@@ -135,5 +135,7 @@ def _sources(found: Verdict) -> tuple[tuple[str, str], ...]:
         )
         given.append(("Answers of other tools", "lib/roofrack/validation/peers.md"))
     if not found.facts.is_empty():
-        given.append(("Published facts", "lib/roofrack/validation/published.csv, row by row"))
+        folder = "lib/roofrack/validation"
+        given.append(("Published facts", f"{folder}/published.csv, row by row"))
+        given.append(("Published collectives", f"{folder}/published_collectives.csv, row by row"))
     return tuple(given)

@@ -207,7 +207,12 @@ def published(found: Verdict) -> tuple[Section, ...]:
     return (
         Section(
             "Published facts",
-            ("Single results from papers and reports, each with what reproduces it.",),
+            (
+                "Single results from papers and reports, each with what reproduces it.",
+                "Collectives are single exchanges of tokens with their experts. Within one node"
+                " they test links that were fitted to other measurements; how long a launch takes"
+                " across nodes is assumed, in a range whose upper end is that of these very rows.",
+            ),
             (
                 charts.table(
                     "facts",

@@ -1,6 +1,7 @@
 """A validation as text for a terminal: targets, errors by group, what was left out."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
@@ -41,19 +42,16 @@ def _signed(value: float | None) -> str:
     return NOTHING if value is None else f"{100 * value:+.1f} %"
 
 
-def _errors(row: dict[str, object]) -> list[str]:
-    def share(name: str) -> str:
-        value = row[name]
-        return percent(None if value is None else float(value), 3)  # type: ignore[arg-type]
+def _shares(row: Mapping[str, Any], *names: str) -> list[str]:
+    return [percent(row[name], 3) for name in names]
 
-    bias = row["bias"]
+
+def _errors(row: Mapping[str, Any]) -> list[str]:
     return [
-        number(float(row["rows"]), 9),  # type: ignore[arg-type]
-        share("median_abs"),
-        share("mean_abs"),
-        _signed(None if bias is None else float(bias)),  # type: ignore[arg-type]
-        share("within"),
-        share("inside"),
+        number(row["rows"], 9),
+        *_shares(row, "median_abs", "mean_abs"),
+        _signed(row["bias"]),
+        *_shares(row, "within", "inside"),
     ]
 
 
@@ -118,9 +116,7 @@ def _learnt(found: Verdict) -> str:
         (
             f"{QUANTITIES[row['quantity']]}, {row['mode']}",
             number(row["step_rel_std"], 3),
-            percent(row["covered_learnt"], 3),
-            percent(row["covered_tested"], 3),
-            percent(row["covered_now"], 3),
+            *_shares(row, "covered_learnt", "covered_tested", "covered_now"),
         )
         for row in found.learnt.iter_rows(named=True)
     ]
@@ -140,11 +136,7 @@ def _peers(found: Verdict) -> str:
         (
             f"{row['tool']}, {QUANTITIES[row['quantity']]}, {row['mode']}",
             number(row["rows"], 9),
-            percent(row["median_ours"], 3),
-            percent(row["median_theirs"], 3),
-            percent(row["mean_ours"], 3),
-            percent(row["mean_theirs"], 3),
-            percent(row["closer"], 3),
+            *_shares(row, "median_ours", "median_theirs", "mean_ours", "mean_theirs", "closer"),
         )
         for row in found.peers.iter_rows(named=True)
     ]

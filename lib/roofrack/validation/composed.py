@@ -32,10 +32,15 @@ def given(text: str) -> dict[str, str]:
 def chosen(texts: Sequence[str] | pl.Series, overrides: Sequence[str] = ()) -> Options:
     """Compose every option that rows choose; `overrides` are set in all of them besides."""
     rows = [given(text) for text in texts]
-    names = {group: list(dict.fromkeys(row[group] for row in rows)) for group in CHOSEN}
+    return options_of({group: [row[group] for row in rows] for group in CHOSEN}, overrides)
+
+
+def options_of(names: Mapping[str, Sequence[str]], overrides: Sequence[str] = ()) -> Options:
+    """Compose every option named of each group, several groups at a time; names may repeat."""
+    each = {group: list(dict.fromkeys(given)) for group, given in names.items()}
     found: dict[tuple[str, str], Mapping[str, Any]] = {}
-    for place in range(max(map(len, names.values()), default=0)):
-        some = {group: options[place % len(options)] for group, options in names.items()}
+    for place in range(max(map(len, each.values()), default=0)):
+        some = {group: options[place % len(options)] for group, options in each.items()}
         tree = compose([*(f"{group}={name}" for group, name in some.items()), *overrides])
         for group, name in some.items():
             found.setdefault((group, name), tree)

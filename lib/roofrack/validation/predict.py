@@ -1,37 +1,44 @@
-"""Predictions of measured serving runs: rows of the table become one scenario of arrays.
+"""Scenarios of measured serving runs: rows of the table become one scenario of arrays.
 
 Every row is a scenario of its own - machine, model, calibration, plan, workload - and all of them
 are evaluated together, through the same functions as any other estimate.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from roofrack import config, cost
+from roofrack import config
 from roofrack.conversion import to_study
 from roofrack.nouns import Scenario
 from roofrack.tables import DTYPES, SERVING
+from roofrack.validation.composed import Options, options_of
 
 ROUTING_SPREAD = 1.0
 """Deviation of the experts' popularity over its mean. Not measured in any row: that of the power
 law (exponent 1.01, over tokens * 0.8) which aiconfigurator-core 0.12.0 takes for real traffic."""
 
 
-def scenarios(rows: pl.DataFrame) -> Scenario:
+NAMED = ("hardware", "model", "calibration")
+"""Columns that name a file of the group; each file is a noun of its own."""
+
+
+def named(rows: pl.DataFrame) -> Options:
+    """Compose the files that rows name."""
+    return options_of({group: rows[group].to_list() for group in NAMED})
+
+
+def scenarios(rows: pl.DataFrame, options: Options) -> Scenario:
     """Return one scenario of arrays, an element a row: decode pools, or whole aggregated engines.
 
-    All rows have to be of one `mode`. A sequence meets, over its life, its prompt and half its
-    output on average; lengths are the mean ones that the client drew.
+    All rows have to be of one `mode`; `options` are those of `named`. A sequence meets, over its
+    life, its prompt and half its output on average; lengths are the mean ones that the client drew.
     """
     base = to_study(config.compose(["calibration=ideal"])).grid()
     disaggregated = rows["mode"][0] == "disaggregated"
-    hardware = _named(rows["hardware"], lambda n: [f"hardware={n}"], "hardware")
-    model = _named(rows["model"], lambda n: [f"model={n}"], "model")
-    calibration = _named(rows["calibration"], lambda n: [f"calibration={n}"], "calibration")
     prompt = _floats(rows, "prompt") * _floats(rows, "length_share")
     output = _floats(rows, "output") * _floats(rows, "length_share")
     engines = _floats(rows, "decode_workers" if disaggregated else "instances")
@@ -59,24 +66,12 @@ def scenarios(rows: pl.DataFrame) -> Scenario:
     plan = dataclasses.replace(base.plan, **degrees)
     return dataclasses.replace(
         base,
-        hardware=hardware,
-        model=model,
-        calibration=calibration,
+        **{group: _nouns(rows[group], group, options) for group in NAMED},
         plan=plan,
         workload=workload,
         features=(),
         prefill=None,
     )
-
-
-def predict(rows: pl.DataFrame) -> dict[str, np.ndarray]:
-    """Return every result column for the rows, which are of one mode; NaN where none."""
-    with np.errstate(all="ignore"):
-        columns = cost.estimate(scenarios(rows))
-    return {
-        name: np.broadcast_to(np.asarray(value, np.float64), (rows.height,))
-        for name, value in columns.items()
-    }
 
 
 def _dtypes(rows: pl.DataFrame, base: Any) -> Any:
@@ -102,12 +97,12 @@ def _floats(rows: pl.DataFrame, column: str) -> np.ndarray:
     return rows[column].cast(pl.Float64).to_numpy()
 
 
-def _named(names: pl.Series, overrides: Callable[[str], list[str]], section: str) -> Any:
+def _nouns(names: pl.Series, group: str, options: Options) -> Any:
     """Return the noun of each row, as one noun of arrays."""
     unique = names.unique(maintain_order=True).to_list()
-    nouns = [getattr(to_study(config.compose(overrides(n))).grid(), section) for n in unique]
+    nouns = [getattr(to_study(options[group, name]).grid(), group) for name in unique]
     position = {name: i for i, name in enumerate(unique)}
-    return stacked(nouns, np.array([position[n] for n in names]))
+    return stacked(nouns, np.array([position[name] for name in names]))
 
 
 def stacked(nouns: Sequence[Any], choice: np.ndarray) -> Any:

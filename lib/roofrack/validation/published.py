@@ -1,7 +1,6 @@
 """Published end-to-end facts: one row, one measured number and the scenario that reproduces it.
 
 `published.csv` is kept by hand: facts read in public sources, each with the source it was read in.
-`published_collectives.csv` holds times of single collectives, which no column of a result is.
 
 Two conventions join a static batch (a prefill of all prompts, then decode passes until all outputs
 are complete) to one scenario. In steady state `phase=serve` computes a decode pass and the share of
@@ -31,8 +30,7 @@ from roofrack.schema import defaults
 from roofrack.validation.composed import CHOSEN, chosen, given, scenario
 
 PATH = Path(__file__).with_name("published.csv")
-COLLECTIVES_PATH = Path(__file__).with_name("published_collectives.csv")
-"""The tables that ship."""
+"""The table that ships."""
 
 GROUPS = (
     "pope_2022",
@@ -77,28 +75,6 @@ FIELDS = {
 }
 """The columns of `published.csv`, in order."""
 
-COLLECTIVE_FIELDS = {
-    "id": Field(pl.String, "name of the row, unique and lasting"),
-    "operation": Field(pl.String, "dispatch (tokens to the experts) or combine (back)"),
-    "hardware": Field(pl.String, "machine, by its name in conf/hardware"),
-    "ranks": Field(pl.Int64, "chips that take part"),
-    "tokens": Field(pl.Int64, "tokens of one rank"),
-    "hidden": Field(pl.Int64, "elements of a token"),
-    "topk": Field(pl.Int64, "experts that a token is sent to"),
-    "experts": Field(pl.Int64, "routed experts of all ranks together"),
-    "dtype": Field(pl.String, "number format on the wire"),
-    "bytes": Field(pl.Int64, "sent by one rank, copies to itself included"),
-    "microseconds": Field(pl.Float64, "time of one call"),
-    "source": Field(pl.String, "public: repository@commit:path"),
-    "how": Field(pl.String, "one of HOW"),
-    "confidence": Field(pl.String, "one of CONFIDENCE"),
-    "notes": Field(pl.String, "what was derived or assumed"),
-}
-"""The columns of `published_collectives.csv`, in order."""
-
-OPERATIONS = ("dispatch", "combine")
-"""Collectives of the experts' exchange."""
-
 
 def load(path: str | Path = PATH) -> pl.DataFrame:
     """Return the published facts, one row each, with the columns of FIELDS; none is null.
@@ -106,35 +82,19 @@ def load(path: str | Path = PATH) -> pl.DataFrame:
     Raises InputError naming the row for a machine, model, key or column that roofrack does not
     have, another unit than the column's, a number that is not positive, no source, an id twice.
     """
-    table = _read(Path(path), FIELDS)
+    table = read(Path(path), FIELDS)
     for row in table.iter_rows(named=True):
         where = f"{Path(path).name}: row {row['id']}"
-        _one_of(where, "group", row["group"], GROUPS)
-        _common(where, row)
-        _one_of(where, "model", row["model"], _options("model"))
-        _one_of(where, "column", row["column"], tuple(RESULTS))
+        one_of(where, "group", row["group"], GROUPS)
+        check_origin(where, row)
+        one_of(where, "model", row["model"], _options("model"))
+        one_of(where, "column", row["column"], tuple(RESULTS))
         for key in ("scale", "measured"):
-            _positive(where, key, row[key])
+            positive(where, key, row[key])
         unit = RESULTS[row["column"]].unit
         if row["unit"] != unit:
             raise InputError(f"{where}: unit={row['unit']}: {row['column']} is in {unit or 'no'}")
         _check_overrides(where, row)
-    return table
-
-
-def load_collectives(path: str | Path = COLLECTIVES_PATH) -> pl.DataFrame:
-    """Return published times of collectives, one row each, with the columns of COLLECTIVE_FIELDS.
-
-    Raises InputError naming the row for a file that does not keep to them.
-    """
-    table = _read(Path(path), COLLECTIVE_FIELDS)
-    for row in table.iter_rows(named=True):
-        where = f"{Path(path).name}: row {row['id']}"
-        _one_of(where, "operation", row["operation"], OPERATIONS)
-        _common(where, row)
-        for key, field in COLLECTIVE_FIELDS.items():
-            if field.dtype.is_numeric():
-                _positive(where, key, row[key])
     return table
 
 
@@ -189,7 +149,7 @@ def predict(table: pl.DataFrame, overrides: Sequence[str] = ()) -> pl.DataFrame:
     )
 
 
-def _read(path: Path, fields: Mapping[str, Field]) -> pl.DataFrame:
+def read(path: Path, fields: Mapping[str, Field]) -> pl.DataFrame:
     """Read a table as its fields say; raise for other columns and what is no number."""
     try:
         table = pl.read_csv(path, infer_schema=False).fill_null("")
@@ -211,10 +171,11 @@ def _read(path: Path, fields: Mapping[str, Field]) -> pl.DataFrame:
     return table.cast({name: field.dtype for name, field in fields.items()})
 
 
-def _common(where: str, row: Mapping[str, Any]) -> None:
-    _one_of(where, "hardware", row["hardware"], _options("hardware"))
-    _one_of(where, "how", row["how"], HOW)
-    _one_of(where, "confidence", row["confidence"], CONFIDENCE)
+def check_origin(where: str, row: Mapping[str, Any]) -> None:
+    """Raise for a machine that there is not, and for a number without source or standing."""
+    one_of(where, "hardware", row["hardware"], _options("hardware"))
+    one_of(where, "how", row["how"], HOW)
+    one_of(where, "confidence", row["confidence"], CONFIDENCE)
     if not row["source"].strip():
         raise InputError(f"{where}: source is empty: give title and address")
 
@@ -230,19 +191,21 @@ def _check_overrides(where: str, row: Mapping[str, Any]) -> None:
             raise InputError(f"{where}: {key}: no such key.{nearest(key, (*CHOSEN, *_keys()))}")
         found[key] = value
     for group in CHOSEN:
-        _one_of(where, group, found.get(group, "(nothing)"), _options(group))
+        one_of(where, group, found.get(group, "(nothing)"), _options(group))
     for group in ("hardware", "model"):
         if found[group] != row[group]:
             raise InputError(f"{where}: {group}={found[group]} in overrides, not {row[group]}")
 
 
-def _one_of(where: str, key: str, value: str, allowed: Sequence[str]) -> None:
+def one_of(where: str, key: str, value: str, allowed: Sequence[str]) -> None:
+    """Raise for a value that is not allowed."""
     if value not in allowed:
         shown = ", ".join(allowed) if len(allowed) < 12 else f"{len(allowed)} names"
         raise InputError(f"{where}: {key}={value}: allowed: {shown}.{nearest(value, allowed)}")
 
 
-def _positive(where: str, key: str, value: float) -> None:
+def positive(where: str, key: str, value: float) -> None:
+    """Raise for a number that is not positive and finite."""
     if not (value > 0 and math.isfinite(value)):
         raise InputError(f"{where}: {key}={value:g}: give a positive number")
 

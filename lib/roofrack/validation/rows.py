@@ -17,60 +17,66 @@ class Column(NamedTuple):
     meaning: str
 
 
-_POOL = (
-    ("workers", "engines of the pool"),
-    ("tp", "tensor parallel degree of attention"),
-    ("attention_dp", "data parallel degree of attention within an engine"),
-    ("ep", "expert parallel degree"),
-    ("expert_tp", "tensor parallel degree of one expert"),
-    ("pp", "pipeline stages of an engine"),
-    ("batch", "sequences of one attention rank, as configured"),
+def _columns(dtype: type[pl.DataType], **meanings: str) -> tuple[Column, ...]:
+    return tuple(Column(name, dtype, "", meaning) for name, meaning in meanings.items())
+
+
+IDENTITY = _columns(
+    pl.String,
+    id="name of the run in its source",
+    source="where the source says it got the run",
+    origin="who measured: inferencex or gap_analysis",
+    version="version of the engine; null where not recorded",
+    model_path="checkpoint as the source names it",
+    precision="precision as the source names it; null = not quantised",
 )
+
+_LAYOUT = {
+    "tp": "tensor parallel degree of attention",
+    "attention_dp": "data parallel degree of attention within an engine",
+    "ep": "expert parallel degree; 1 for a dense model",
+    "expert_tp": "tensor parallel degree of an expert; dense: all chips",
+    "pp": "pipeline stages; one engine has tp*attention_dp*pp chips",
+}
+"""Degrees of an engine."""
 
 
 def _pool(pool: str) -> tuple[Column, ...]:
-    return tuple(
-        Column(f"{pool}_{key}", pl.Int64, "", f"disaggregated, {pool} pool: {meaning}")
-        for key, meaning in _POOL
-    )
+    batch = "sequences of one attention rank, as configured"
+    of = {"workers": "engines of the pool", **_LAYOUT, "batch": batch}
+    where = f"disaggregated, {pool} pool: "
+    return _columns(pl.Int64, **{f"{pool}_{key}": where + says for key, says in of.items()})
 
-
-IDENTITY = (
-    Column("id", pl.String, "", "name of the run in its source"),
-    Column("source", pl.String, "", "where the source says it got the run"),
-    Column("origin", pl.String, "", "who measured: inferencex or gap_analysis"),
-    Column("version", pl.String, "", "version of the engine; null where not recorded"),
-    Column("model_path", pl.String, "", "checkpoint as the source names it"),
-    Column("precision", pl.String, "", "precision as the source names it; null = not quantised"),
-)
 
 SETTING = (
-    Column("backend", pl.String, "", "engine: trtllm, vllm, sglang"),
-    Column("hardware", pl.String, "", "name of a file of conf/hardware"),
-    Column("model", pl.String, "", "name of a file of conf/model"),
-    Column("mode", pl.String, "", "aggregated or disaggregated"),
+    *_columns(
+        pl.String,
+        backend="engine: trtllm, vllm, sglang",
+        hardware="name of a file of conf/hardware",
+        model="name of a file of conf/model",
+        mode="aggregated or disaggregated",
+    ),
     Column("instances", pl.Int64, "", "aggregated: engines side by side that share the clients"),
     Column("chips", pl.Int64, "chips", "of the whole run: of all instances, or of both pools"),
-    Column("tp", pl.Int64, "", "tensor parallel degree of attention; of the decode pool"),
-    Column("attention_dp", pl.Int64, "", "data parallel degree of attention; of the decode pool"),
-    Column("ep", pl.Int64, "", "expert parallel degree; 1 for a dense model"),
-    Column("expert_tp", pl.Int64, "", "tensor parallel degree of an expert; dense: all chips"),
-    Column("pp", pl.Int64, "", "pipeline stages; one engine has tp*attention_dp*pp chips"),
+    *_columns(pl.Int64, **{key: f"{says}; of the decode pool" for key, says in _LAYOUT.items()}),
     *_pool("prefill"),
     *_pool("decode"),
     Column("prompt", pl.Int64, "tokens", "nominal prompt"),
     Column("output", pl.Int64, "tokens", "nominal output"),
     Column("length_share", pl.Float64, "", "mean length drawn by the client over the nominal one"),
     Column("concurrency", pl.Int64, "requests", "closed-loop clients of the whole run"),
-    Column("dtype_weights", pl.String, "", "format of the weights of dense and shared FFNs"),
-    Column("dtype_attention", pl.String, "", "weights of the projections before attention"),
-    Column("dtype_attention_out", pl.String, "", "weights of the projection after attention"),
-    Column("dtype_experts", pl.String, "", "weights of routed experts; dense: dtype_weights"),
-    Column("dtype_head", pl.String, "", "weights of the output head"),
-    Column("dtype_math", pl.String, "", "units that multiply by dtype_weights"),
-    Column("dtype_attention_math", pl.String, "", "units that multiply by dtype_attention"),
-    Column("dtype_experts_math", pl.String, "", "units that multiply by dtype_experts"),
-    Column("dtype_kv", pl.String, "", "format of the KV cache"),
+    *_columns(
+        pl.String,
+        dtype_weights="format of the weights of dense and shared FFNs",
+        dtype_attention="weights of the projections before attention",
+        dtype_attention_out="weights of the projection after attention",
+        dtype_experts="weights of routed experts; dense: dtype_weights",
+        dtype_head="weights of the output head",
+        dtype_math="units that multiply by dtype_weights",
+        dtype_attention_math="units that multiply by dtype_attention",
+        dtype_experts_math="units that multiply by dtype_experts",
+        dtype_kv="format of the KV cache",
+    ),
 )
 """What a prediction is made from, mode by mode."""
 

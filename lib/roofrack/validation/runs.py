@@ -1,7 +1,8 @@
 """Measured numbers beside predicted ones: one table, a line for each number of each row.
 
 The serving runs of the installed package give two lines each, TPOT and TTFT; a published fact gives
-one, of whatever column it measures. Both have the columns of LINES.
+one, of whatever column it measures, and so does a published collective. All have the columns of
+LINES.
 """
 
 from typing import Any
@@ -10,10 +11,11 @@ import numpy as np
 import polars as pl
 
 from roofrack import cost
-from roofrack.validation import protocol, published
+from roofrack.validation import collectives, protocol, published
+from roofrack.validation.composed import Options
 from roofrack.validation.errors import band, with_errors
 from roofrack.validation.intervals import halves, with_intervals
-from roofrack.validation.predict import scenarios
+from roofrack.validation.predict import named, scenarios
 from roofrack.validation.rows import SETTING
 
 LINES = (
@@ -62,11 +64,12 @@ def predicted(rows: pl.DataFrame, calibration: str = "auto") -> pl.DataFrame:
         output_drawn=pl.col("output") * pl.col("length_share"),
     )
     able = pl.col("excluded").is_null() | (pl.col("excluded") == PREDICTED_ALSO)
+    options = named(rows.filter(able))
     parts = []
-    for mode in ("aggregated", "disaggregated"):
+    for mode, compute in (("aggregated", _computed), ("disaggregated", _pools)):
         part = rows.filter(able, pl.col("mode") == mode)
         if not part.is_empty():
-            parts.append(_computed(part) if mode == "aggregated" else _pools(part))
+            parts.append(compute(part, options))
     if not parts:
         parts = [pl.DataFrame(schema={"id": pl.String} | dict.fromkeys(COMPUTED, pl.Float64))]
     first = pl.coalesce("copy_of", "id").alias("first")
@@ -80,9 +83,9 @@ COMPUTED = ("step_s", "own_s", "rank_clients", "rel_std", "kernel_std", "fits", 
 """What `predicted` computes."""
 
 
-def _computed(rows: pl.DataFrame) -> pl.DataFrame:
+def _computed(rows: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Return `id` and COMPUTED for rows of one mode."""
-    s = scenarios(rows)
+    s = scenarios(rows, options)
     with np.errstate(all="ignore"):
         columns = cost.estimate(s)
 
@@ -105,10 +108,10 @@ def _computed(rows: pl.DataFrame) -> pl.DataFrame:
     ).with_columns(pl.col(c).cast(pl.Float64).fill_nan(None) for c in COMPUTED)
 
 
-def _pools(rows: pl.DataFrame) -> pl.DataFrame:
+def _pools(rows: pl.DataFrame, options: Options) -> pl.DataFrame:
     """Return `id` and COMPUTED for disaggregated rows: steps of the decode pool, own prefill and
     clients of a rank of the prefill pool, as engines that do both."""
-    decode = _computed(rows)
+    decode = _computed(rows, options)
     usable = rows.filter("ttft_usable")
     if usable.is_empty():
         return decode
@@ -116,7 +119,8 @@ def _pools(rows: pl.DataFrame) -> pl.DataFrame:
     prefill = _computed(
         usable.with_columns(
             mode=pl.lit("aggregated"), instances=pl.col("prefill_workers"), **degrees
-        )
+        ),
+        options,
     )
     kept = prefill.select("id", "own_s", "rank_clients")
     return (
@@ -148,34 +152,47 @@ def lines(rows: pl.DataFrame, hosts: dict[str, protocol.Host]) -> pl.DataFrame:
 
 
 def published_lines(calibration: str = "auto") -> pl.DataFrame:
-    """Return the columns of LINES for the project's own table of published facts.
+    """Return the columns of LINES for the project's own tables of published facts.
 
     None has an interval of its own yet: what is compared is often a throughput or a utilisation.
     Rows whose plan cannot run have no prediction, and say why in `excluded`.
     """
-    facts = published.load()
     given = () if calibration == "auto" else (f"calibration={calibration}",)
-    rows = published.predict(facts, given)
-    rows = rows.with_columns(
-        halves(rows, ("group", "hardware", "model")),
+    facts = published.predict(published.load(), given)
+    single = collectives.predict(collectives.load(), given)
+    rows = pl.concat([_of_facts(facts), _of_collectives(single)], how="diagonal").with_columns(
         table=pl.lit("published facts"),
+        mode=pl.lit("published"),
+        calibration=pl.lit(calibration),
+        counted=pl.lit(True),
+        **{name: pl.lit(None, pl.String) for name in ("backend", "version", "copy_of")},
+        **{name: pl.lit(None, pl.Float64) for name in ("rel_std", "kernel_std", "flops_share")},
+    )
+    return with_intervals(with_errors(rows.with_columns(band()))).select(LINES)
+
+
+def _of_facts(rows: pl.DataFrame) -> pl.DataFrame:
+    asked = pl.col("overrides").str
+    return rows.with_columns(
+        halves(rows, ("group", "hardware", "model")),
         quantity=pl.col("column"),
         origin=pl.col("group"),
-        mode=pl.lit("published"),
         model_path=pl.col("model"),
-        backend=pl.lit(None, pl.String),
-        version=pl.lit(None, pl.String),
-        precision=pl.col("overrides").str.extract(r"\bdtype=(\S+)"),
-        prompt=pl.col("overrides").str.extract(r"workload\.prompt=(\d+)").cast(pl.Int64),
-        output=pl.col("overrides").str.extract(r"workload\.output=(\d+)").cast(pl.Int64),
-        concurrency=pl.col("overrides").str.extract(r"workload\.batch=(\d+)").cast(pl.Int64),
-        chips=pl.lit(None, pl.Int64),
-        calibration=pl.lit(calibration),
-        rel_std=pl.lit(None, pl.Float64),
-        kernel_std=pl.lit(None, pl.Float64),
-        counted=pl.lit(True),
+        precision=asked.extract(r"\bdtype=(\S+)"),
+        prompt=asked.extract(r"workload\.prompt=(\d+)").cast(pl.Int64),
+        output=asked.extract(r"workload\.output=(\d+)").cast(pl.Int64),
+        concurrency=asked.extract(r"workload\.batch=(\d+)").cast(pl.Int64),
         excluded=pl.col("why_invalid"),
-        copy_of=pl.lit(None, pl.String),
-        flops_share=pl.lit(None, pl.Float64),
-    ).with_columns(band())
-    return with_intervals(with_errors(rows)).select(LINES)
+    )
+
+
+def _of_collectives(rows: pl.DataFrame) -> pl.DataFrame:
+    return rows.with_columns(
+        halves(rows, ("operation", "hardware")),
+        quantity=pl.concat_str("operation", pl.lit("_s")),
+        unit=pl.lit("s"),
+        origin=pl.lit("collectives"),
+        precision=pl.col("dtype"),
+        chips=pl.col("ranks"),
+        measured=pl.col("microseconds") / 1e6,
+    )

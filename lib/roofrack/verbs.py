@@ -1,0 +1,117 @@
+"""The verbs that take words of their own instead of overrides: each prints its answer.
+
+What they need is imported when one of them is run.
+"""
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from roofrack import arguments
+from roofrack.errors import InputError
+
+EXPORTS = ("png", "svg", "csv")
+
+
+class Verb(NamedTuple):
+    """What a verb does, in a line; how it is called (empty: it says so itself); its function."""
+
+    says: str
+    usage: str
+    run: Callable[[list[str]], None]
+
+
+def run(verb: str, words: list[str]) -> None:
+    """Run one of VERBS, or say how it is called."""
+    if VERBS[verb].usage and ("--help" in words or "-h" in words):
+        does = VERBS[verb].says.partition(": roofrack")[0]
+        print(f"usage: roofrack {verb} {VERBS[verb].usage}\n\n{does}")
+    else:
+        VERBS[verb].run(words)
+
+
+def _import(words: list[str]) -> None:
+    """Print a Hugging Face configuration as a file of conf/model."""
+    files, chosen = arguments.given(words, ("name",))
+    if len(files) != 1:
+        raise InputError(f"import takes one file, a config.json; given: {len(files)}")
+
+    from roofrack.importing import import_model
+
+    print(import_model(files[0], chosen.get("name")), end="")
+
+
+def _calibrate(words: list[str]) -> None:
+    """Fit a calibration to measurements, write it, and print what it is worth."""
+    flags = arguments.parse(words)
+    from roofrack.fitting import command
+
+    if flags.help:
+        print(command.USAGE)
+        return
+    if flags.show or flags.shell_completion or flags.multirun:
+        raise InputError("calibrate takes the flags --help and --config-dir only")
+    print(command.run(flags.overrides, flags.config_dir))
+
+
+def _validate(words: list[str]) -> None:
+    """Predict measured runs, write tables and a page, and print the errors."""
+    keys = ("rows", "calibration", "export", "out")
+    others, chosen = arguments.given(words, keys)
+    if others:
+        raise arguments.unknown(others[0], keys)
+    export = _exports(chosen)
+    folder = Path(chosen.get("out") or time.strftime("outputs/validate/%Y-%m-%d_%H-%M-%S"))
+
+    from roofrack import api
+    from roofrack.report.validation_text import text
+
+    rows, calibration = chosen.get("rows", "all"), chosen.get("calibration", "auto")
+    print(text(api.validate(rows, calibration, folder, export)))
+    print(f"\n{arguments.shown(folder / 'report.html')}")
+
+
+def _report(words: list[str]) -> None:
+    """Make the report of a finished sweep again, and write its charts and tables if asked to."""
+    folders, chosen = arguments.given(words, ("export",))
+    export = _exports(chosen)
+    if len(folders) != 1:
+        raise InputError(f"report takes one folder, the one a sweep wrote; given: {len(folders)}")
+    folder = Path(folders[0])
+    if not folder.is_dir():
+        raise InputError(f"report {folder}: no such folder; give the one a sweep wrote")
+
+    from roofrack import api
+
+    print(arguments.shown(api.report(folder, export=export)))
+
+
+def _exports(chosen: dict[str, str]) -> tuple[str, ...]:
+    kinds = chosen["export"].strip("[]").split(",") if "export" in chosen else ()
+    return tuple(arguments.one_of("export", kind, EXPORTS) for kind in kinds)
+
+
+VERBS = {
+    "import": Verb(
+        "a Hugging Face config.json as a conf/model file: roofrack import FILE > NAME.yaml",
+        "FILE [name=NAME] > NAME.yaml",
+        _import,
+    ),
+    "calibrate": Verb(
+        "fit a calibration to runs or kernels of your own: roofrack calibrate FILE ...",
+        "",
+        _calibrate,
+    ),
+    "validate": Verb(
+        "predictions against measured runs: roofrack validate [rows=silicon|published|all]",
+        "[rows=silicon|published|all] [calibration=auto|NAME] [export=png,svg,csv] [out=DIR]",
+        _validate,
+    ),
+    "report": Verb(
+        "make the report of a finished sweep again: roofrack report DIR [export=png,svg,csv]",
+        "DIR [export=png,svg,csv]",
+        _report,
+    ),
+}
+"""In the order of the help."""
