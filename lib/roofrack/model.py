@@ -47,6 +47,9 @@ class Model:
     linear_value_heads: float = amount("value heads, linear layers", "heads", 0)
     linear_value_dim: float = amount("value size of one head = its state's columns", "elements", 0)
     linear_gates: float = amount("gates from d_model to the width of the values", "", 0)
+    linear_head_gates: float = amount(
+        "gates from d_model to each value head, in a product of their own", "", 0
+    )
     linear_gate_rank: float = amount("rank of these gates; 0 = full matrices", "elements", 0)
     linear_state_bytes: float = amount("bytes of one element of the state", "byte", 4)
     sparse_layers: float = amount(
@@ -145,8 +148,9 @@ def _attention(m: Model) -> _Attention:
 
     MLA as in DeepSeek-V2 (arXiv:2405.04434) equations 9 to 19; `q_lora` also compresses the queries
     of GQA. A linear layer projects to keys and queries, values and gates and back (Gated DeltaNet;
-    Mamba-2's C, B, x and z); gates per head and short convolutions are left out, as norms are. The
-    indexer of DeepSeek-V3.2: queries from the query latent (or d_model), one key, head weights.
+    Mamba-2's C, B, x and z), and to gates per head (decay and beta of the delta rule); those that
+    are part of a larger product (Mamba-2's dt) and short convolutions are left out, as norms are.
+    The indexer of DeepSeek-V3.2: queries from the query latent (or d_model), one key, head weights.
     """
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
     qk_dim = mla * (m.qk_nope_dim + m.qk_rope_dim) + (1 - mla) * m.head_dim
@@ -163,7 +167,9 @@ def _attention(m: Model) -> _Attention:
         latent=m.d_model * m.q_lora + mla * m.d_model * (m.kv_lora + m.qk_rope_dim),
         kv=(1 - mla) * 2 * m.d_model * m.kv_heads * m.head_dim,
         heads=query + mla * expand + out * (1 + m.attention_gate),
-        linear=2 * m.d_model * (keys + values) + m.linear_gates * gate,
+        linear=2 * m.d_model * (keys + values)
+        + m.linear_gates * gate
+        + m.linear_head_gates * m.d_model * m.linear_value_heads,
         indexer=index_queries + m.d_model * (m.index_dim + m.index_heads),
     )
 

@@ -116,7 +116,9 @@ def matrices(*shapes: tuple[int, ...]) -> int:
 
 
 def test_gated_delta_net_by_hand() -> None:
-    delta_net = matrices((16 + 16, 128, D), (32 + 32, 128, D), (32, 128, D))  # q k, v z, out
+    delta_net = matrices(
+        (16 + 16, 128, D), (32 + 32, 128, D), (32, 128, D), (2, 32, D)
+    )  # q k, v z, out, a b
     attention = matrices((2 * HEADS, 256, D), (2 * 2, 256, D), (HEADS, 256, D))  # q gate, k v, out
     experts = matrices((512 + 1, 3 * 512, D), (1, 512, D))  # routed, shared, router
     total = 36 * delta_net + 12 * attention + 48 * experts + 2 * V * D
@@ -135,7 +137,9 @@ def test_indexer_by_hand() -> None:
 
 def test_delta_attention_by_hand() -> None:
     d, wide = 2304, 32 * 128
-    kda = matrices((4, wide, d), (2, 128, d), (2, wide, 128))  # q k v out, decay and gate
+    kda = matrices(
+        (4, wide, d), (2, 128, d), (2, wide, 128), (1, 32, d)
+    )  # q k v out, decay and gate, beta
     mla = matrices((32, 192, d), (1, 512 + 64, d), (32, 128 + 128, 512), (32, 128, d))
     moe = matrices((256 + 1, 3 * 1024, d), (1, 256, d))
     total = 20 * kda + 7 * mla + 26 * moe + 3 * 9216 * d + 2 * 163840 * d

@@ -59,7 +59,8 @@ def test_those_out_of_the_cores_are_told_apart(model: str, tp: float) -> None:
         ),
         # queries with as many gates; of linear layers q k v z and two gates for each head
         ("qwen3_next_80b_a3b", {(2048, 2 * 512 + 2 * 256), (512, 2048),
-                                (2048, (2 * 2048 + 2 * 4096) // 8), (4096 // 8, 2048)}),
+                                (2048, (2 * 2048 + 2 * 4096) // 8), (4096 // 8, 2048),
+                                (2048, 2 * 32 // 8)}),
     ],
 )  # fmt: skip
 def test_shapes_by_hand_on_eight_chips(model: str, shapes: set[tuple[int, int]]) -> None:

@@ -69,7 +69,8 @@ def projections(at: Site, mine: Share) -> list[Work]:
     latent = mla * (m.kv_lora + m.qk_rope_dim)
     first = choose(m.q_lora > 0, m.q_lora, query) + latent + kv + m.attention_gate * value
     linear = m.linear_value_heads * m.linear_value_dim / plan.attention_tp
-    gated = divide(counts.linear, m.d_model) / plan.attention_tp - linear
+    head_gates = m.linear_head_gates * m.linear_value_heads / plan.attention_tp
+    gated = divide(counts.linear, m.d_model) / plan.attention_tp - linear - head_gates
     attends = choose(m.heads > 0, 1.0, 0.0)
     softmax = counts.softmax_layers * attends
     each, into, rows = (
@@ -83,6 +84,7 @@ def projections(at: Site, mine: Share) -> list[Work]:
         (into, softmax * mla, m.kv_lora * heads, m.qk_nope_dim),
         (into, softmax * mla, m.v_head_dim * heads, m.kv_lora),
         (into, m.linear_layers, gated, m.d_model),
+        (into, m.linear_layers, head_gates, m.d_model),
         (into, m.linear_layers, m.d_model, linear),
         (into, m.sparse_layers, divide(counts.indexer, m.d_model), m.d_model),
         (mine.of.attention_out, softmax, m.d_model, value),

@@ -110,13 +110,14 @@ def indexed_mla(f: Fields, layers: int) -> dict[str, Any]:
 
 
 def delta_net(f: Fields, layers: int) -> dict[str, Any]:
-    """Read Gated DeltaNet: one gate as wide as the values (Qwen3-Next)."""
+    """Read Gated DeltaNet: a gate as wide as the values, decay and beta per head (Qwen3-Next)."""
     return {
         "linear_key_heads": f.whole("linear_num_key_heads"),
         "linear_key_dim": f.whole("linear_key_head_dim"),
         "linear_value_heads": f.whole("linear_num_value_heads"),
         "linear_value_dim": f.whole("linear_value_head_dim"),
         "linear_gates": 1,
+        "linear_head_gates": 2,
         "linear_state_bytes": _state_bytes(f, "mamba_ssm_dtype"),
     }
 
@@ -135,7 +136,7 @@ def lightning_attention(f: Fields, layers: int) -> dict[str, Any]:
 
 
 def delta_attention(f: Fields, layers: int) -> dict[str, Any]:
-    """Read Kimi Delta Attention: a decay and an output gate through the rank of one head."""
+    """Read Kimi Delta Attention: decay, output gate through the rank of a head; beta per head."""
     inner = f.inside("linear_attn_config")
     heads, size = inner.whole("num_heads"), inner.whole("head_dim")
     return {
@@ -144,6 +145,7 @@ def delta_attention(f: Fields, layers: int) -> dict[str, Any]:
         "linear_value_heads": heads,
         "linear_value_dim": size,
         "linear_gates": 2,
+        "linear_head_gates": 1,
         "linear_gate_rank": size,
         "linear_state_bytes": 4,
     }
