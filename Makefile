@@ -57,7 +57,8 @@ lock: $(READY)  ## renew requirements.lock from pyproject.toml (installs uv into
 	    --no-emit-index-url -o requirements.lock $(ARGS)
 	@echo '== requirements.lock renewed'
 
-bench: $(READY)  ## start-up times, and 10^6 points from command line to Parquet
+bench: $(READY)  ## start-up times, 10^6 points from command line to Parquet, points per second
+	@$(BIN)/python tests/bench_grid.py
 	@$(BIN)/python tests/bench.py
 
 clean:  ## remove .venv, caches and built files; outputs/ stays

@@ -1,16 +1,36 @@
 """roofrack: what a large language model costs on given hardware, why, and what to change.
 
-The Python contract: `scenario`, `estimate`, `sweep`, `elasticities`, `solve`, `calibrate`,
-`validate`. Loaded on first use, so that `import roofrack` costs nothing.
+The Python contract: `scenario`, `estimate`, `sweep`, `load`, `search`, `elasticities`,
+`solve`, `calibrate`, `validate`. Loaded on first use, so that `import roofrack` costs nothing.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from roofrack.api import calibrate, elasticities, estimate, scenario, solve, sweep, validate
+    from roofrack.api import (
+        calibrate,
+        elasticities,
+        estimate,
+        load,
+        scenario,
+        search,
+        solve,
+        sweep,
+        validate,
+    )
 
-__all__ = ["calibrate", "elasticities", "estimate", "scenario", "solve", "sweep", "validate"]
+__all__ = [
+    "calibrate",
+    "elasticities",
+    "estimate",
+    "load",
+    "scenario",
+    "search",
+    "solve",
+    "sweep",
+    "validate",
+]
 
 # The questions lie beside lib/ in a checkout and inside the package once it is installed.
 _checkout = Path(__file__).resolve().parents[2]

@@ -1,7 +1,6 @@
 """The Python contract, and what `sweep` and `report` do once configurations are composed."""
 
 import shlex
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +14,17 @@ from roofrack.answer import Elasticities, Estimate
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
 from roofrack.fitting.calibrated import calibrate as calibrate  # a part of the contract
-from roofrack.grid import compiled, points, stream
+from roofrack.grid import compiled, stream
 from roofrack.inverse import Roots, Target
 from roofrack.leaves import Levels
 from roofrack.nouns import Scenario
 from roofrack.results import store
 from roofrack.results.frame import frame
+from roofrack.results.run import load as load  # a part of the contract
 from roofrack.results.schema import COLUMNS
+from roofrack.searching import Found, asked
+from roofrack.searching import search as searched
+from roofrack.searching.launch import checkpoint
 
 if TYPE_CHECKING:
     from roofrack.validation.verdict import Verdict
@@ -81,6 +84,24 @@ def _as_float(leaf: Any) -> Any:
         return leaf
     dtype = np.float64 if jax.config.jax_enable_x64 else np.float32  # type: ignore[attr-defined]
     return np.asarray(leaf, dtype)
+
+
+def search(*words: str, config_dir: str | Path | None = None) -> Found:
+    """Return the best plans, batch sizes and settings of a whole space, every point evaluated.
+
+    Words as of `roofrack search`: `chips=72`, `limits.tpot_s=0.03`, `minimise=usd_per_mtok`,
+    leaves of the plan, and overrides as for `scenario`. Raises InputError for bad input and
+    InfeasibleError where no point keeps the limits.
+
+    >>> found = search("hardware=h200", "model=llama3_1_8b", "chips=2", "batch=16,64", "top=1")
+    >>> found.points, found.best[0]["tp"], found.best[0]["batch"]
+    (14, 1.0, 64)
+    """
+    question = asked(words)
+    container = config.compose(question.overrides, config_dir)
+    sources = container["model"].get("sources") or {}
+    served = checkpoint(sources, container["choices"]["model"])
+    return searched(to_study(container), question, served)
 
 
 def elasticities(
@@ -196,17 +217,9 @@ def _double(container: Mapping[str, Any]) -> bool:
 
 
 def run_job(container: Mapping[str, Any], overrides: Sequence[str], directory: Path) -> None:
-    """Evaluate one job of a sweep into its folder, showing progress on stderr."""
-    from tqdm import tqdm
-
+    """Evaluate one job of a sweep into its folder, or what is left to do of it."""
     study = to_study(container)
-    name = f"{study.labels['hardware']} {study.labels['model']}"
-    # a bar only where somebody looks at it; logs get one line per job
-    with tqdm(total=points(study), desc=name, unit=" points", unit_scale=True, disable=None) as bar:
-        store.write_job(
-            study, container, overrides, directory, double=_double(container), progress=bar.update
-        )
-    print(f"{name}: {points(study):,} points", file=sys.stderr)
+    store.write_job(study, container, overrides, directory, double=_double(container))
 
 
 def report(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:

@@ -10,7 +10,9 @@ a NaN gradient: the operand is replaced before, and the result chosen after ("do
 """
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from typing import Any
 
@@ -109,6 +111,22 @@ def _special(x: Number) -> Any:
     return jax.scipy.special
 
 
+_APART: ContextVar[bool] = ContextVar("apart", default=False)
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let `side_by_side` compute its items one by one, also where JAX traces.
+
+    What is compiled grows; each item then depends on no more than its own numbers.
+    """
+    token = _APART.set(True)
+    try:
+        yield
+    finally:
+        _APART.reset(token)
+
+
 def side_by_side(function: Callable[..., Any], items: list[Any]) -> list[Any]:
     """Return what a function of a tuple of numbers makes of each item: a tuple of numbers.
 
@@ -116,7 +134,7 @@ def side_by_side(function: Callable[..., Any], items: list[Any]) -> list[Any]:
     is compiled is a fraction of the size.
     """
     given = [value for item in items for value in item]
-    if len(items) < 2 or namespace(*given) in (np, dual):
+    if len(items) < 2 or _APART.get() or namespace(*given) in (np, dual):
         return [function(*item) for item in items]
     import jax.numpy as jnp
 

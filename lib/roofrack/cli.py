@@ -125,12 +125,15 @@ def _point(flags: argparse.Namespace) -> int:
 
 def _sweep(flags: argparse.Namespace) -> int:
     """Run a multirun, then make its report and print where it is."""
-    from roofrack import config
+    from roofrack import config, sweeps
 
-    _checked(config.covering(config.jobs(flags.overrides, flags.config_dir)), flags, kept=True)
+    begun = sweeps.resumed(flags)
+    jobs = config.jobs(*sweeps.checkable(flags))
+    some = _checked(config.covering(jobs), flags, kept=True)
     caching.keep_compiled()
     _sweep_directories.clear()
-    _hydra(["--multirun", *flags.searching], flags.overrides)
+    with sweeps.watched(len(jobs), sweeps.points(some), begun, _sweep_directory):
+        _hydra(["--multirun", *flags.searching], flags.overrides)
 
     from roofrack import api
 
@@ -224,12 +227,18 @@ def _environment(words: list[str]) -> Iterator[None]:
             os.environ["HYDRA_FULL_ERROR"] = full
 
 
-def _job(composed: Any) -> None:
-    """Evaluate one job of a multirun into its folder (Hydra may call it elsewhere)."""
+def _job(composed: Any) -> Any:
+    """Evaluate one job of a multirun into its folder (Hydra may call it elsewhere).
+
+    Return what a sweeper that optimises, such as Optuna's, wants to know of it.
+    """
     from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
 
-    from roofrack import api, config, schema
+    from roofrack import config, schema, sweeps
+
+    caching.keep_compiled()  # a worker elsewhere has not heard of it
+    from roofrack import api
 
     hydra = HydraConfig.get()
     container = config.resolved(composed, dict(hydra.runtime.choices))
@@ -238,7 +247,11 @@ def _job(composed: Any) -> None:
         container = config.compose(list(hydra.overrides.task), _command_line_dir(hydra))
     # unresolved, because `batch=${geom:1,65536,17}` is to be recorded as it stands
     overrides = OmegaConf.to_container(hydra.overrides.task, resolve=False)
-    api.run_job(container, cast(list[str], overrides), Path(hydra.runtime.output_dir))
+    folder = Path(hydra.runtime.output_dir)
+    api.run_job(container, cast(list[str], overrides), folder)
+    if "direction" not in hydra.sweeper:
+        return None
+    return sweeps.objective(folder, container["columns"], hydra.sweeper.direction)
 
 
 def _command_line_dir(hydra: Any) -> str | None:
@@ -250,6 +263,10 @@ def _command_line_dir(hydra: Any) -> str | None:
 
 
 _sweep_directories: list[Path] = []
+
+
+def _sweep_directory() -> Path | None:
+    return _sweep_directories[-1] if _sweep_directories else None
 
 
 class SweepDirectory:

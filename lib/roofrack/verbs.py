@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from roofrack import arguments
+from roofrack import arguments, caching
 from roofrack.errors import InputError
 
 EXPORTS = ("png", "svg", "csv")
@@ -72,6 +72,21 @@ def _validate(words: list[str]) -> None:
     print(f"\n{arguments.shown(folder / 'report.html')}")
 
 
+def _search(words: list[str]) -> None:
+    """Evaluate every plan and setting, and print what is best and why."""
+    flags = arguments.parse(words)
+    if flags.help or not flags.overrides:
+        print(SEARCH_USAGE)
+        return
+    if flags.show or flags.shell_completion or flags.multirun:
+        raise InputError("search takes the flags --help and --config-dir only")
+    caching.keep_compiled()
+    from roofrack import api
+    from roofrack.report.search_text import text
+
+    print(text(api.search(*flags.overrides, config_dir=flags.config_dir)))
+
+
 def _report(words: list[str]) -> None:
     """Make the report of a finished sweep again, and write its charts and tables if asked to."""
     folders, chosen = arguments.given(words, ("export",))
@@ -92,7 +107,25 @@ def _exports(chosen: dict[str, str]) -> tuple[str, ...]:
     return tuple(arguments.one_of("export", kind, EXPORTS) for kind in kinds)
 
 
+SEARCH_USAGE = """usage: roofrack search chips=N [KEY=VALUE ...] [--config-dir DIR]
+
+The best plan, batch and setting of a whole space, every point of it evaluated.
+
+  chips=N              the most chips that one instance may have
+  minimise=COLUMN      the goal, usd_per_mtok if not given; or maximise=COLUMN
+  limits.COLUMN=X      a limit on the side that is worse: limits.tpot_s=0.03
+  top=N                how many plans to print (5)
+  launch=ENGINE        how to start the best plan: vllm, sglang, trtllm, or several
+  parallelism.tp=...   a leaf of the plan: auto (all its values), one, or several (1,2,4)
+  batch=...            auto (eight sizes for each doubling), one, or several
+  hardware=NAME ...    any other override, as of `roofrack point`; a list is one more axis"""
+
 VERBS = {
+    "search": Verb(
+        "the best plan and batch under limits: roofrack search chips=N limits.tpot_s=X ...",
+        "",
+        _search,
+    ),
     "import": Verb(
         "a Hugging Face config.json as a conf/model file: roofrack import FILE > NAME.yaml",
         "FILE [name=NAME] > NAME.yaml",

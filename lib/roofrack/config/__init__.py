@@ -9,12 +9,14 @@ from roofrack.config.composition import (
     VERSION_BASE,
     as_yaml,
     calibrated,
+    command_line_dir,
     compose,
     covering,
     jobs,
     register,
     resolved,
 )
+from roofrack.config.launching import SweepLoader
 from roofrack.config.loading import PRIMARY, conf_dir, options_of
 from roofrack.config.overrides import STATIC, cross, lift, parse, with_study
 
@@ -22,8 +24,10 @@ __all__ = [
     "PRIMARY",
     "STATIC",
     "VERSION_BASE",
+    "SweepLoader",
     "as_yaml",
     "calibrated",
+    "command_line_dir",
     "compose",
     "conf_dir",
     "covering",

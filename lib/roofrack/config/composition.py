@@ -22,7 +22,7 @@ from omegaconf.basecontainer import BaseContainer
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, ConfigTypeError
 
 from roofrack import schema
-from roofrack.config import checks, complaints, resolvers
+from roofrack.config import assembling, checks, complaints, resolvers
 from roofrack.config.loading import (
     Base,
     folder_of,
@@ -78,14 +78,22 @@ def jobs(
 
 
 def covering(split: Sequence[Sequence[str]]) -> list[Sequence[str]]:
-    """Return a few of the jobs in which every override of all of them occurs at least once."""
-    seen: set[str] = set()
+    """Return a few of the jobs in which every override of all of them occurs at least once.
+
+    First those that have nothing in common but what all have: of a product, its diagonal.
+    """
+    if not split:
+        return []
+    common: set[str] = set.intersection(*map(set, split))
+    seen = set(common)
     kept = []
-    for job in split:
-        if not seen.issuperset(job):
-            seen.update(job)
-            kept.append(job)
-    return kept
+    for few in (True, False):
+        for job in split:
+            new = set(job) - seen
+            if new and (not few or len(new) == len(set(job) - common)):
+                seen |= new
+                kept.append(job)
+    return kept or [split[0]]
 
 
 @contextmanager
@@ -133,13 +141,22 @@ def _composed(overrides: Sequence[str], config_dir: str | Path | None) -> dict[s
     folder = folder_of(config_dir)
     stamp = stamp_of(folder, hydra)
     options = options_of(loader_in(folder), hydra, stamp)
+    config, choices = composed(parsed, options, folder, stamp)
+    return resolved(config, choices)
+
+
+def composed(
+    parsed: Sequence[Override], options: Options, folder: str | None, stamp: object
+) -> tuple[DictConfig, dict[str, Any]]:
+    """Return the configuration of a job with its interpolations, and the file of each group."""
+    hydra = [o.input_line or "" for o in parsed if o.is_hydra_override()]
     base = _calibrated(_groups(parsed, hydra, options), folder, stamp)
-    config = OmegaConf.create(base.tree)
+    config = assembling.nodes(base.tree)
     OmegaConf.set_struct(config, True)
     for override in parsed:
         if _is_plain(override, options):
             _set(config, override)
-    return resolved(config, base.choices)
+    return config, base.choices
 
 
 def resolved(config: DictConfig, choices: dict[str, Any]) -> dict[str, Any]:
@@ -201,23 +218,32 @@ def _groups(parsed: Sequence[Override], hydra: Sequence[str], options: Options) 
 
 def _calibrated(overrides: tuple[str, ...], config_dir: str | None, stamp: object) -> Base:
     """Compose groups, with the calibration of each machine in the place of `auto`."""
-    base = load(overrides, config_dir, stamp)
+    assembler = assembling.assembler(config_dir, stamp)
+    base = assembler.base(overrides)
     named = _calibrations(base)
-    return load((*overrides, *named), config_dir, stamp) if named else base
+    return assembler.base((*overrides, *named)) if named else base
 
 
 def calibrated(
-    job: Sequence[str], loader: ConfigLoader, hydra_overrides: Sequence[str] = ()
+    job: Sequence[str],
+    loader: ConfigLoader,
+    hydra_overrides: Sequence[str] = (),
+    stamp: object = None,
 ) -> list[str]:
     """Return the overrides of a job and those that name its calibration, if it is `auto`.
 
-    For jobs that Hydra itself composes, with a `loader` of its own; `compose` needs no help, and
-    what it composed before is not composed again.
+    For jobs that Hydra itself composes, with a `loader` of its own; `compose` needs no help.
+    `stamp` (`loading.stamp_of`) saves asking whether files changed.
     """
-    sources = {source.provider: source.path for source in loader.get_sources()}
-    folder = sources.get("command-line")  # --config-dir
-    groups = _groups(parse(job), hydra_overrides, options_of(loader, hydra_overrides))
-    return [*job, *_calibrations(load(groups, folder, stamp_of(folder, hydra_overrides)))]
+    folder = command_line_dir(loader)
+    stamp = stamp or stamp_of(folder, hydra_overrides)
+    groups = _groups(parse(job), hydra_overrides, options_of(loader, hydra_overrides, stamp))
+    return [*job, *_calibrations(assembling.assembler(folder, stamp).base(groups))]
+
+
+def command_line_dir(loader: ConfigLoader) -> str | None:
+    """Return the folder that --config-dir named."""
+    return {source.provider: source.path for source in loader.get_sources()}.get("command-line")
 
 
 def _calibrations(base: Base) -> list[str]:

@@ -7,6 +7,7 @@ compiled function, becomes jobs.
 
 import itertools
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -36,6 +37,12 @@ def parse(overrides: Sequence[str]) -> list[Override]:
         return parser.parse_overrides(list(overrides))
     except OverrideParseException as error:
         raise InputError(_grammar(error.override, error.message)) from error
+
+
+@lru_cache(maxsize=4096)
+def parsed(text: str) -> Override:
+    """Parse one override, once: jobs share most of theirs. The result is not to be changed."""
+    return parse([text])[0]
 
 
 def lift(overrides: Sequence[str], options: Options) -> list[str]:

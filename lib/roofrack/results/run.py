@@ -1,4 +1,4 @@
-"""A finished sweep as a question's page reads it: its rows, and what the rows came from."""
+"""A finished sweep: its rows, what they came from, and the questions it answers."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,8 +7,10 @@ from typing import Any
 
 import polars as pl
 
-from roofrack.results import store
-from roofrack.schema import GROUPS
+from roofrack.results import aggregate, effects, store
+from roofrack.results.aggregate import Goal, Within
+from roofrack.results.table import DEGREES, Names, Plans
+from roofrack.schema import ALIASES, GROUPS, LABELS
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,11 @@ class JobRun:
 
 @dataclass(frozen=True)
 class Run:
-    """All jobs of a sweep. `rows` is lazy: filter and aggregate before collecting."""
+    """All jobs of a sweep. `rows` is lazy: filter and aggregate before collecting.
+
+    The questions (`best`, `frontier`, `marginal`, `sensitivity`, `compare`) are those of
+    `roofrack.results`, which take filtered rows too.
+    """
 
     rows: pl.LazyFrame
     jobs: tuple[JobRun, ...]
@@ -66,6 +72,98 @@ class Run:
         """Points of all jobs."""
         return sum(job.about["points"] for job in self.jobs)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Columns that tell the points apart: names that differ between jobs, then the axes."""
+        told = [_labels(job.config) for job in self.jobs]
+        differ = [name for name in told[0] if len({labels[name] for labels in told}) > 1]
+        return (*differ, *self.axes)
+
+    @property
+    def plans(self) -> Plans:
+        """Parallel degrees that were not swept, by the name of the plan."""
+        found: dict[str, dict[str, float | str]] = {}
+        for job in self.jobs:
+            degrees = found.setdefault(job.config["choices"]["parallelism"], {})
+            for degree in DEGREES:
+                value = _degree(job.config, degree)
+                if not isinstance(value, list):
+                    degrees[degree] = value
+        return found
+
+    def best(
+        self,
+        by: Names = (),
+        minimise: str = "usd_per_mtok",
+        *,
+        maximise: str | None = None,
+        within: Within | None = None,
+        fitting: bool = True,
+    ) -> pl.DataFrame:
+        """Return the best row of each group: `roofrack.results.best`."""
+        return aggregate.best(
+            self.rows,
+            by,
+            minimise,
+            maximise=maximise,
+            within=within,
+            fitting=fitting,
+            inputs=self.inputs,
+            plans=self.plans,
+        )
+
+    def frontier(
+        self, *goals: Goal, by: Names = (), within: Within | None = None, fitting: bool = True
+    ) -> pl.DataFrame:
+        """Return the Pareto-optimal rows of each group: `roofrack.results.frontier`."""
+        return aggregate.frontier(
+            self.rows,
+            *goals,
+            by=by,
+            within=within,
+            fitting=fitting,
+            inputs=self.inputs,
+            plans=self.plans,
+        )
+
+    def marginal(
+        self,
+        axis: Names,
+        of: str,
+        how: str | float = "min",
+        *,
+        within: Within | None = None,
+        fitting: bool = True,
+    ) -> pl.DataFrame:
+        """Return `of` by the values of an axis, the others reduced: `roofrack.results.marginal`."""
+        return aggregate.marginal(
+            self.rows, axis, of, how, within=within, fitting=fitting, inputs=self.inputs
+        )
+
+    def sensitivity(
+        self, axis: str, of: str, *, within: Within | None = None, fitting: bool = True
+    ) -> pl.DataFrame:
+        """Return how `of` changes along an axis: `roofrack.results.sensitivity`."""
+        return effects.sensitivity(
+            self.rows, axis, of, within=within, fitting=fitting, inputs=self.inputs
+        )
+
+    def compare(
+        self,
+        group: str,
+        a: Any,
+        b: Any,
+        of: str,
+        by: Names = (),
+        *,
+        within: Within | None = None,
+        fitting: bool = True,
+    ) -> pl.DataFrame:
+        """Return `of` at `a` over `of` at `b`, all else equal: `roofrack.results.compare`."""
+        return effects.compare(
+            self.rows, group, a, b, of, by, within=within, fitting=fitting, inputs=self.inputs
+        )
+
     def notes(self, kind: str) -> tuple[tuple[str, str], ...]:
         """Return (what, text) of the `sources` or `assumed` notes of every file the jobs used."""
         found: dict[tuple[str, str], None] = {}
@@ -79,7 +177,28 @@ class Run:
         return tuple(found)
 
 
-def load(folder: Path) -> Run:
-    """Read a sweep's folder; raise InputError if it holds no finished results."""
+def _labels(config: Mapping[str, Any]) -> dict[str, str | None]:
+    """Return what the columns of names hold in a job."""
+    chosen = {name: config["choices"].get(name) for name in LABELS}
+    return chosen | {"overlap": config["overlap"], "phase": config["workload"]["phase"]}
+
+
+def _degree(config: Mapping[str, Any], degree: str) -> Any:
+    """Return a degree of the plan as given: a number, a word, or a list where it was swept."""
+    aliases = [alias for alias, path in ALIASES.items() if path == f"parallelism.{degree}"]
+    given = [config[alias] for alias in aliases if config.get(alias) is not None]
+    return given[0] if given else config["parallelism"][degree]
+
+
+def load(folder: str | Path) -> Run:
+    """Read a sweep's folder; raise InputError if it holds no finished results.
+
+    The rows stay on disk until they are asked for.
+
+    >>> load("outputs/none")
+    Traceback (most recent call last):
+    roofrack.errors.InputError: outputs/none: no such folder; give one that `roofrack sweep` wrote
+    """
+    folder = Path(folder)
     rows = store.scan(folder)  # checks every job
     return Run(rows, tuple(JobRun(job.name, store.about(job)) for job in store.jobs(folder)))
