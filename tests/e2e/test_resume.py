@@ -204,7 +204,7 @@ def test_a_sweep_killed_anywhere_goes_on_to_the_same_rows(here: Path) -> None:
             with pytest.raises(InputError):
                 store.scan(here / "killed")
         words = ("resume=killed",)
-    assert kills >= 2
+    assert kills >= 1
     status, _, err = run(here, "resume=killed")
     assert status == 0, err
     assert shards(here / "killed") == expected

@@ -300,6 +300,9 @@ def test_an_empty_answer_says_why() -> None:
         frontier(PLANS.head(0), COST, "tpot_s")
     with pytest.raises(InputError, match=r"^marginal: none of 1 rows is left: 1 do not fit$"):
         marginal(PLANS.slice(4, 1), "batch", COST)
+    unknown = PLANS.with_columns(ttft_s=pl.lit(None, pl.Float32))
+    with pytest.raises(InputError, match=r"4 without ttft_s$"):
+        best(unknown, within={"ttft_s": 5})
     nothing = PLANS.with_columns(pl.lit(math.nan, pl.Float32).alias(COST))
     with pytest.raises(InputError, match=f"4 without {COST}$"):
         best(nothing)

@@ -1,5 +1,7 @@
 """A finished sweep answers the questions by itself: what `roofrack.load` returns."""
 
+from pathlib import Path
+
 import pytest
 
 import roofrack
@@ -9,9 +11,10 @@ from roofrack.results import store
 from roofrack.results.run import Run
 
 COST = "usd_per_mtok"
+AXES = ["batch=[1,64,256]", "context=[1024,8192]", "pp=[1,2]"]
 JOBS = (
-    ["hardware=h100_sxm", "batch=[1,64,256]", "parallelism.tp=[8,3]", "pp=1"],
-    ["hardware=b200", "batch=[1,64,256]", "parallelism=tp8", "pp=[1,2]"],
+    ["hardware=h100_sxm", "parallelism.tp=[8,3]", *AXES],
+    ["hardware=b200", "parallelism=tp8", *AXES],
 )
 
 
@@ -25,9 +28,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_a_run_knows_what_tells_its_points_apart(run: Run) -> None:
-    assert run.inputs == ("hardware", "calibration", "batch", "parallelism.tp", "pp")
+    known = ("hardware", "calibration", "batch", "context", "pp", "parallelism.tp")
+    assert run.inputs == known
     degrees = run.plans["tp8"]
-    assert (degrees["tp"], degrees["dp"], degrees["pp"]) == (8, 1, 1)  # as the job says that set it
+    assert (degrees["tp"], degrees["dp"]) == (8, 1)  # as the job says that did not sweep it
+    assert "pp" not in degrees
 
 
 def test_a_run_answers_as_its_rows_do(run: Run) -> None:
@@ -35,24 +40,36 @@ def test_a_run_answers_as_its_rows_do(run: Run) -> None:
     known = {"inputs": run.inputs, "plans": run.plans}
     asked = run.best(by="hardware", within=limits)
     assert asked.equals(results.best(run.rows, "hardware", within=limits, **known))
-    assert asked["cannot_run"].to_list() == [0, 3]  # of h100 with tp=3
+    assert asked["cannot_run"].to_list() == [0, 12]  # of h100 with tp=3
     goals = (COST, "tokens_per_s_per_user")
     frontier = run.frontier(*goals, by="hardware")
     assert frontier.equals(results.frontier(run.rows, *goals, by="hardware", **known))
     assert frontier["batch"].unique().sort().to_list() == [1, 64, 256]
+    assert frontier["pp"].unique().to_list() == [1]
     marginal = run.marginal(("hardware", "batch"), COST, "median")
     assert marginal.equals(results.marginal(run.rows, ("hardware", "batch"), COST, "median"))
     assert marginal.height == 6
 
 
 def test_a_run_holds_all_else(run: Run) -> None:
-    steps = run.sensitivity("batch", "tpot_s")
-    assert steps["points"].to_list() == [3, 3]  # h100, and b200 with one stage and with two
-    assert steps.equals(results.sensitivity(run.rows, "batch", "tpot_s"))
+    steps = run.sensitivity("batch", "tpot_s", fitting=False)
+    assert steps["points"].to_list() == [8, 8]  # two machines, two contexts, one stage or two
+    assert steps.equals(results.sensitivity(run.rows, "batch", "tpot_s", fitting=False))
     assert (steps["elasticity_median"] > 0).all()
     deeper = run.compare("pp", 2, 1, "mem_weights_bytes")
-    assert deeper["points"].item() == 3
     assert deeper["ratio_max"].item() < 0.6
-    # one tp and two stages on this side, neither swept on that one: nothing is held equal by that
-    with pytest.raises(roofrack.errors.InputError, match="compare hardware=b200 with h100_sxm"):
-        run.compare("hardware", "b200", "h100_sxm", COST)
+    machines = run.compare("hardware", "b200", "h100_sxm", "tpot_s", fitting=False)
+    assert machines["points"].item() == 12
+    assert machines["ratio_max"].item() < 1
+    assert machines["along"].item() == (
+        "calibration: b200_trtllm over h100_sxm_trtllm; parallelism.tp: not swept over 8"
+    )
+
+
+def test_the_questions_of_the_readme_have_answers(run: Run, repo: Path) -> None:
+    text = (repo / "README.md").read_text(encoding="utf-8")
+    code = text.split("## Asking a sweep")[1].split("```python\n")[1].split("```")[0]
+    asked = [line for line in code.splitlines() if line.startswith("run.")]
+    assert len(asked) == 5
+    for line in asked:
+        assert eval(line, {"run": run}).height > 0, line

@@ -158,10 +158,14 @@ def _varies(span: Span, name: str) -> bool:
     return some_null or least != most
 
 
-def _along(spans: Sequence[Span], names: Sequence[str]) -> dict[str, tuple[Any, Any]]:
+def _along(spans: Sequence[Span], names: Sequence[str]) -> dict[str, tuple[Any, ...]]:
     """Return the inputs that have one value on each side, and another on the other side."""
     pairs = {name: (spans[0][name][0], spans[1][name][0]) for name in names}
-    return {name: pair for name, pair in pairs.items() if pair[0] != pair[1]}
+    return {
+        name: tuple("not swept" if value is None else value for value in pair)
+        for name, pair in pairs.items()
+        if pair[0] != pair[1]
+    }
 
 
 def _mapped(parts: Parts, step: Callable[[pl.LazyFrame], pl.LazyFrame]) -> Parts:

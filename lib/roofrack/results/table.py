@@ -230,18 +230,18 @@ def why_empty(table: Table, chosen: Kept, what: str) -> InputError:
     if not found["rows"]:
         return InputError(f"{what}: there are no rows")
     reasons = [
-        f"{found[name]:,} {_words(chosen, name)}{_detail(table, name, found)}"
+        f"{found[name]:,} {_words(chosen, name, found)}{_detail(table, name, found)}"
         for name in chosen.conditions
         if found[name]
     ]
     return InputError(f"{what}: none of {found['rows']:,} rows is left: {'; '.join(reasons)}")
 
 
-def _words(chosen: Kept, name: str) -> str:
+def _words(chosen: Kept, name: str, found: Mapping[str, float | None]) -> str:
     if name in USABLE:
         return name.replace("_", " ")
     kind, _, column = name.partition("_")
-    if kind == "without":
+    if kind == "without" or found[f"least {column}"] is None:
         return f"without {column}"
     low, high = chosen.limits[column]
     if low is None or high is None:
