@@ -66,6 +66,8 @@ def test_an_elasticity_needs_values_above_zero() -> None:
     found = sensitivity(lazy, "batch", "mfu")
     assert found["mfu_change_median"].to_list() == [1.0, -2.0]
     assert found["elasticity_median"].to_list() == [None, None]
+    back = sensitivity(rows(batch=[1, 2, 3], mfu=[0.0, 2.0, 0.0]), "batch", "mfu")
+    assert back["elasticity_p90"].to_list() == [None, None]
 
 
 @pytest.mark.parametrize("size", [7, 2_000_000])

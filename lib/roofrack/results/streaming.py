@@ -50,7 +50,7 @@ def first(
     enough = ENOUGH + 2 * len(found)
     least = list(ties)
     left = narrow(rows, found)
-    # counted first, for `head` of a join can wait for ever (Polars 2.1)
+    # counted before they are read: they may be most of the table
     while collect(left.select(pl.len())).item() > enough and least:
         found = collect(left.group_by(found.columns).agg(pl.col(least.pop(0)).min()))
         left = narrow(rows, found)

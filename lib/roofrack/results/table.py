@@ -104,9 +104,11 @@ class Table:
             ]
             # a degree is a number, or a word such as `stage` for all that there are
             told = [pl.col(name).cast(pl.String).is_in(_ONE).not_() for name in columns]
-            fixed = {p: str(d[degree]) not in _ONE for p, d in self.plans.items() if degree in d}
-            if fixed:
-                told += [label.replace_strict(fixed, default=None, return_dtype=pl.Boolean)]
+            # not by replace_strict: it gathers the whole column, past any stream
+            known = {p: str(d[degree]) not in _ONE for p, d in self.plans.items() if degree in d}
+            if known:
+                above = label.is_in([plan for plan, more in known.items() if more])
+                told.append(pl.when(label.is_in(list(known))).then(above))
             used += [pl.coalesce(*told, pl.lit(False))]
         return pl.sum_horizontal(u.cast(pl.UInt8) for u in used).alias(SIMPLICITY)
 
