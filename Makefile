@@ -57,8 +57,11 @@ lock: $(READY)  ## renew requirements.lock from pyproject.toml (installs uv into
 	    --no-emit-index-url -o requirements.lock $(ARGS)
 	@echo '== requirements.lock renewed'
 
-bench: $(READY)  ## start-up times, 10^6 points from command line to Parquet, points per second
-	@$(BIN)/python tests/bench_grid.py
+# Peers are measured where `python tests/bench_peers.py --install` has put them, and else skipped.
+bench: $(READY)  ## points per second, beside NumPy and other tools (docs/bench), and the times a user feels
+	@mkdir -p build
+	@$(BIN)/python tests/bench_grid.py --points 1e9 --json build/bench_grid.json
+	@$(BIN)/python tests/bench_peers.py --grid build/bench_grid.json
 	@$(BIN)/python tests/bench.py
 
 clean:  ## remove .venv, caches and built files; outputs/ stays

@@ -22,9 +22,7 @@ from roofrack.results import store
 from roofrack.results.frame import frame
 from roofrack.results.run import load as load  # a part of the contract
 from roofrack.results.schema import COLUMNS
-from roofrack.searching import Found, asked
-from roofrack.searching import search as searched
-from roofrack.searching.launch import checkpoint
+from roofrack.searching import Found, answer
 
 if TYPE_CHECKING:
     from roofrack.validation.verdict import Verdict
@@ -57,7 +55,7 @@ def estimate(s: Scenario) -> Estimate:
     leaves = jax.tree.map(_as_float, s)
     # options of the compiler belong to the outermost jit: inside one it is the function itself
     traced = any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(leaves))
-    columns = (cost.estimate if traced else compiled)(leaves)
+    columns = (cost.estimate if traced else compiled())(leaves)
     order = [name for name in COLUMNS if name in columns]  # JAX sorts the keys of a dict
     return Estimate({name: columns[name] for name in dict.fromkeys([*order, *columns])})
 
@@ -97,11 +95,7 @@ def search(*words: str, config_dir: str | Path | None = None) -> Found:
     >>> found.points, found.best[0]["tp"], found.best[0]["batch"]
     (14, 1.0, 64)
     """
-    question = asked(words)
-    container = config.compose(question.overrides, config_dir)
-    sources = container["model"].get("sources") or {}
-    served = checkpoint(sources, container["choices"]["model"])
-    return searched(to_study(container), question, served)
+    return answer(words, config_dir)
 
 
 def elasticities(

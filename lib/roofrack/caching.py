@@ -1,7 +1,10 @@
 """Where things that only save time are kept between runs; deleting them costs nothing else."""
 
+import hashlib
 import os
 import sys
+import tempfile
+from functools import cache
 from pathlib import Path
 
 
@@ -21,3 +24,44 @@ def keep_compiled() -> None:
     """Have JAX keep what it compiles; call before JAX is imported. The user's own settings win."""
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache_folder() / "jax"))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def kept_folder() -> Path | None:
+    """Return where roofrack itself keeps what takes long to make, None if nothing is kept."""
+    folder = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    return Path(folder) / "roofrack" if folder else None
+
+
+@cache
+def source(*folders: str) -> str:
+    """Return a digest of the package's own modules and those in these folders of it."""
+    package = Path(__file__).parent
+    files = [*package.glob("*.py"), *(p for f in folders for p in (package / f).rglob("*.py"))]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()
+
+
+def kept(kind: str, made_of: str) -> Path | None:
+    """Return the file that something is kept in, by what it is made of; None if nothing is kept."""
+    folder = kept_folder()
+    name = hashlib.sha256(made_of.encode()).hexdigest()
+    return None if folder is None else folder / kind / name
+
+
+def keep(path: Path, content: bytes, most: int) -> None:
+    """Write a file whole or not at all, and remove those used least beyond so many.
+
+    A disk that is full or cannot be written to costs only time.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(content)
+        os.replace(file.name, path)
+        used = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime)
+        for old in used[:-most]:
+            old.unlink(missing_ok=True)
+    except OSError:
+        return

@@ -1,9 +1,22 @@
 """The third noun: how the model is laid over the chips."""
 
 from dataclasses import dataclass
+from typing import Any
 
-from roofrack.fields import amount, flag, name, positive
-from roofrack.tables import PLACEMENTS, PP_BATCH
+from roofrack.fields import Leaf, amount, declare, flag, name, positive
+from roofrack.tables import (
+    CONTEXT_PARALLEL,
+    DATA_PLACED,
+    PLACEMENTS,
+    PP_BATCH,
+    RECOMPUTE,
+    SCHEDULES,
+)
+
+
+def _part(doc: str, default: float = 0.0) -> Any:
+    """Declare a share from nothing to all."""
+    return declare(Leaf(doc, "", default, at_least=0.0, at_most=1.0))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,7 +25,9 @@ class Plan:
 
     `ep` is laid over the dp*tp*cp chips of a pipeline stage; 0 stands for all of them. What chips
     `ep` leaves shard each expert, at most tp ways; beyond that the experts are held in copies.
-    `racks` > 0 solves dp from n = racks * chips of the innermost fabric level.
+    `racks` > 0 solves dp from n = racks * chips of the innermost fabric level. From `microbatches`
+    on the leaves are those of training. `overlap_loss` is that of DeepSeek-V3, which leaves 20 of
+    132 multiprocessors to communication (arXiv:2412.19437 section 3.2.2).
     """
 
     tp: float = positive("tensor-parallel degree", "", 1, integer=True)
@@ -40,3 +55,45 @@ class Plan:
     dedup: float = flag("one copy of a token per remote domain in the experts' dispatch", False)
     replicas: float = positive("copies of the whole instance", "", 1, integer=True)
     racks: float = amount("racks of the instance; 0 = given by the degrees", "racks", 0)
+    microbatches: float = amount(
+        "micro-batches of a training step and rank", "", 0, integer=True, words=(("single", 0.0),)
+    )
+    schedule: float = name("order of the micro-batches in a pipeline", SCHEDULES, "1f1b")
+    virtual_stages: float = positive(
+        "parts of the layers on each stage (interleaved)", "", 1, integer=True
+    )
+    zero: float = amount(
+        "what data-parallel ranks divide: 1 optimiser state, 2 gradients too, 3 weights too",
+        "",
+        0,
+        integer=True,
+        at_most=3.0,
+    )
+    recompute: float = name("what is computed again for the backward pass", RECOMPUTE, "none")
+    recompute_layers: float = amount(
+        "layers of a stage that full recomputation takes",
+        "layers",
+        0,
+        integer=True,
+        words=(("all", 0.0),),
+    )
+    flash_attention: float = flag("the core keeps no scores, and skips what is masked", True)
+    context_parallel: float = name("how cp exchanges keys and values", CONTEXT_PARALLEL, "ring")
+    data_placed: float = name(
+        "where data-parallel ranks beyond the experts' are laid", DATA_PLACED, "outside"
+    )
+    overlap_tp: float = flag("the backward pass hides exchanges of tp behind matrix products", True)
+    overlap_ep: float = flag(
+        "exchanges of experts pass while another micro-batch is computed (dualpipe always does)",
+        False,
+    )
+    overlap_dp: float = flag("gradients and weights travel while layers are computed", True)
+    overlap_pp: float = flag("hops between stages pass while another micro-batch is computed", True)
+    overlap_loss: float = _part(
+        "share of its speed that computation loses while something travels beside it", 0.15
+    )
+    offload_optimizer: float = _part(
+        "share of the optimiser's state kept, and updated, in the host"
+    )
+    offload_weights: float = _part("share of the weights kept in the host, fetched for each pass")
+    offload_activations: float = _part("share of the activations kept in the host")

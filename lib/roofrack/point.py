@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from roofrack.conversion import Study, to_study
-from roofrack.cost import estimate
+from roofrack.cost import estimate, schedules
 from roofrack.cost.columns import pools
 from roofrack.cost.layout import REASONS, Layout, layout, reasons, why_invalid
 from roofrack.cost.passes import places
@@ -17,7 +17,7 @@ from roofrack.derivatives import slopes
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.results.schema import COLUMNS, KEPT_WHEN_INVALID, PARTS
 from roofrack.schema import PARTS as GROUPS_OF
-from roofrack.tables import CACHE_TIERS, DTYPES, MATH_UNITS, OWN_MATH
+from roofrack.tables import CACHE_TIERS, DTYPES, MATH_UNITS, OWN_MATH, SCHEDULES
 
 AT_ONCE = 10_000
 """More points than a person reads: `point` refuses and names `sweep`."""
@@ -229,6 +229,35 @@ def _unpriced(study: Study) -> str:
     )
 
 
+def _microbatches(study: Study) -> str:
+    s = study.grid()
+    plan, m = layout(s), s.plan.microbatches
+    each = f"{m:g} micro-batches" if m else "micro-batches of one sequence"
+    return (
+        f"workload.global_batch={s.workload.global_batch:g} does not divide into {each} "
+        f"(parallelism.microbatches) on each of dp={plan.dp:g} ranks"
+    )
+
+
+def _schedule(study: Study) -> str:
+    s = study.grid()
+    plan = layout(s)
+    m, v = s.workload.global_batch / plan.microbatch, s.plan.virtual_stages
+    clashes = schedules.invalid(s.plan.schedule, plan.pp, m, v)
+    why = "; ".join(text for clash, text in clashes[1:] if np.any(clash))
+    return (
+        f"parallelism.schedule={SCHEDULES[int(s.plan.schedule)]} with pp={plan.pp:g}, {m:g} "
+        f"micro-batches and virtual_stages={v:g}: {why}"
+    )
+
+
+def _host(study: Study) -> str:
+    return (
+        f"parallelism.offload_*: {study.labels['hardware']} states no host memory; give "
+        "hardware.tiers.host.bytes and its bandwidth, or offload nothing"
+    )
+
+
 def _pair(text: str, *paths: str) -> Callable[[Study], str]:
     def say(study: Study) -> str:
         values = " and ".join(f"{path}={study.leaves[path]:g}" for path in paths)
@@ -271,6 +300,15 @@ _EXPLAIN: tuple[Callable[[Study], str], ...] = (
         "parallelism.tp_rows",
     ),
     _unpriced,
+    _microbatches,
+    _schedule,
+    _pair(
+        "each part of a stage has the same layers",
+        "parallelism.virtual_stages",
+        "model.layers",
+        "parallelism.pp",
+    ),
+    _host,
 )
 _CLASHES = dict(zip(REASONS, _EXPLAIN, strict=True))
 """What to say of each reason at a single point."""

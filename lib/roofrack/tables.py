@@ -7,7 +7,7 @@ inside one compiled function. Order matters only within a process: results store
 from itertools import permutations
 from typing import NamedTuple
 
-PHASES = ("decode", "prefill", "serve")
+PHASES = ("decode", "prefill", "serve", "train")
 """What one evaluation covers; static (one compilation each)."""
 
 OVERLAPS = ("smooth", "ideal", "matmul", "none")
@@ -45,6 +45,9 @@ DTYPES = {
 
 OWN_WEIGHTS = ("weights", *DTYPES)
 """Formats of a part of the weights: the same as the others, or one of its own."""
+
+MASTER = ("none", *DTYPES)
+"""Formats of the weights that an optimiser updates: those of the model itself, or a copy."""
 
 OWN_OUTPUT = ("attention", *DTYPES)
 """Formats of the projection out of the attention: that of those into it, or one of its own."""
@@ -89,6 +92,52 @@ PLACEMENTS = tuple("-".join(order) for order in permutations(PLACED))
 
 PP_BATCH = ("grow", "fixed")
 """The two readings of `batch` under pipelining (MODEL section 6)."""
+
+SCHEDULES = ("1f1b", "gpipe", "interleaved", "zb_h1", "zb_h2", "dualpipe")
+"""In which order the stages of a training pipeline work through their micro-batches (MODEL
+section 6); the first is the default."""
+
+RECOMPUTE = ("none", "selective", "full")
+"""What of the forward pass is computed again for the backward pass: nothing, the attention core
+(which fused kernels do in any case), or whole layers from their inputs."""
+
+CONTEXT_PARALLEL = ("ring", "all_to_all")
+"""How chips that divide a sequence meet its keys and values: they pass round the ring while the
+core works (Ring Attention, arXiv:2310.01889), or tokens are exchanged for heads before and after it
+(DeepSpeed-Ulysses, arXiv:2309.14509)."""
+
+DATA_PLACED = ("outside", "inside")
+"""Where data-parallel ranks that no group of experts spans are laid over the fabric: outside all
+else, or with those that one spans (Megatron-LM's order tp-cp-ep-dp-pp)."""
+
+
+class Optimizer(NamedTuple):
+    """What an optimiser keeps of each parameter of the layers' matrices, and of all others.
+
+    `states` and `others` bytes of moments for a parameter; `newton_schulz` iterations that
+    orthogonalise each update of a matrix.
+    """
+
+    states: float
+    others: float
+    newton_schulz: float = 0.0
+
+
+OPTIMIZERS = {
+    # two moments in single precision (Kingma and Ba, arXiv:1412.6980)
+    "adam": Optimizer(8.0, 8.0),
+    # two moments in two bytes: DeepSeek-V3, arXiv:2412.19437 section 3.3.3
+    "adam_bf16": Optimizer(4.0, 4.0),
+    # two moments of a byte, each block of 2048 with a scale (Dettmers et al., arXiv:2110.02861)
+    "adam_8bit": Optimizer(2.0 + 2.0 * 4.0 / 2048.0, 2.0 + 2.0 * 4.0 / 2048.0),
+    # one momentum, 5 Newton-Schulz iterations; embedding and head by Adam (arXiv:2502.16982)
+    "muon": Optimizer(4.0, 8.0, 5.0),
+    # one momentum (Chen et al., arXiv:2302.06675)
+    "lion": Optimizer(4.0, 4.0),
+    "sgd_momentum": Optimizer(4.0, 4.0),
+    "sgd": Optimizer(0.0, 0.0),
+}
+"""Every optimiser by name."""
 
 BASES = ("rent", "own")
 """What an hour of a chip costs: a rental price, or capital, power and upkeep."""

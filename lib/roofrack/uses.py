@@ -10,22 +10,101 @@ from roofrack.errors import InputError
 from roofrack.schema import ALIASES, PARTS
 from roofrack.tables import SERVING
 
+_TRAINING = (
+    "sequence",
+    "global_batch",
+    "tokens",
+    "optimizer",
+    "gradient_clipping",
+    "dropout",
+    "mtp_layers",
+    "failures",
+    "lifetime",
+    "dtype.gradients",
+    "dtype.master",
+)
+"""Leaves of the workload, or parts of it, that only training looks at."""
+
 _UNUSED = {
-    "decode": ("prompt", "output", "cached", "prefill_batch", "cache_tier", "hold_s"),
-    "prefill": ("context", "output", "prefill_batch", "draft_tokens", "acceptance", "draft_layers"),
-    "serve": ("context",),
+    "decode": ("prompt", "output", "cached", "prefill_batch", "cache_tier", "hold_s", *_TRAINING),
+    "prefill": (
+        "context",
+        "output",
+        "prefill_batch",
+        "draft_tokens",
+        "acceptance",
+        "draft_layers",
+        *_TRAINING,
+    ),
+    "serve": ("context", *_TRAINING),
+    "train": (
+        "batch",
+        "context",
+        "prompt",
+        "output",
+        "cached",
+        "shared_prefix",
+        "prefill_batch",
+        "chunk",
+        "prefill_instances",
+        "draft_tokens",
+        "acceptance",
+        "draft_layers",
+        "cache_tier",
+        "hold_s",
+    ),
 }
 """Leaves of the workload that a phase does not look at."""
+
+_LENGTHS = ("context", "prompt", "output", "cached", "sequence", "global_batch")
+
+_TRAINING_PLAN = (
+    "microbatches",
+    "schedule",
+    "virtual_stages",
+    "zero",
+    "recompute",
+    "recompute_layers",
+    "flash_attention",
+    "context_parallel",
+    "data_placed",
+    "overlap_tp",
+    "overlap_ep",
+    "overlap_dp",
+    "overlap_pp",
+    "overlap_loss",
+    "offload_optimizer",
+    "offload_weights",
+    "offload_activations",
+)
+"""Leaves of the plan that only training looks at."""
+
+_SERVING_PLAN = {
+    "tp_rows": 1,
+    "redundant_experts": 0,
+    "attention_dp": 0,
+    "overlap_batches": 1,
+    "pp_batch": 0,
+    "replicas": 1,
+}
+"""Leaves of the plan that training does not look at, and their values as the cost model holds
+them."""
 
 
 def check_used(phase: str, config: Mapping[str, Any], found: Mapping[str, Axis]) -> None:
     """Refuse to vary what has no effect: identical rows would look like an answer."""
+    uses = ", ".join(n for n in _LENGTHS if n not in _UNUSED[phase])
     for name in _UNUSED[phase]:
-        if f"workload.{name}" in found or (name in ALIASES and config.get(name) is not None):
-            uses = [n for n in ("context", "prompt", "output", "cached") if n not in _UNUSED[phase]]
+        swept = [p for p in found if p == f"workload.{name}" or p.startswith(f"workload.{name}.")]
+        if swept or (name in ALIASES and config.get(name) is not None):
             raise InputError(
-                f"{name if name in ALIASES else f'workload.{name}'}: has no effect on "
-                f"workload.phase={phase}, which uses {', '.join(uses)}"
+                f"{name if name in ALIASES else swept[0]}: has no effect on "
+                f"workload.phase={phase}, which uses {uses}"
+            )
+    for name in _SERVING_PLAN if phase == "train" else _TRAINING_PLAN:
+        if f"parallelism.{name}" in found:
+            raise InputError(
+                f"parallelism.{name}: has no effect on workload.phase={phase}, which uses {uses}"
             )
 
 
@@ -54,13 +133,19 @@ def check_parts(
                     f"{group}@{part}.{group}={chosen[f'{part}_{group}']}: used only with "
                     f"workload.phase={phases} and workload.serving={modes}"
                 )
-    drafts = np.any(values("workload.draft_tokens") > 0) and phase != "prefill"
+    for name, value in _SERVING_PLAN.items() if phase == "train" else ():
+        if np.any(values(f"parallelism.{name}") != value):
+            shown = "false" if name == "attention_dp" else "grow" if name == "pp_batch" else value
+            raise InputError(
+                f"parallelism.{name}: used only where workload.phase is not train; leave it {shown}"
+            )
+    drafts = np.any(values("workload.draft_tokens") > 0) and phase in ("decode", "serve")
     if chosen.get("draft_model") is not None and not drafts:
         raise InputError(
             f"model@draft.model={chosen['draft_model']}: used only with workload.draft_tokens "
             "above 0, in decode or serve"
         )
-    serves = {"decode": (0, 2), "prefill": (0,), "serve": (0, 1, 2)}[phase]
+    serves = {"decode": (0, 2), "prefill": (0,), "serve": (0, 1, 2), "train": (0,)}[phase]
     if not np.all(np.isin(serving, serves)):
         allowed = ", ".join(SERVING[i] for i in serves)
         wrong = SERVING[int(next(v for v in serving if v not in serves))]

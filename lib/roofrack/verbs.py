@@ -81,10 +81,10 @@ def _search(words: list[str]) -> None:
     if flags.show or flags.shell_completion or flags.multirun:
         raise InputError("search takes the flags --help and --config-dir only")
     caching.keep_compiled()
-    from roofrack import api
     from roofrack.report.search_text import text
+    from roofrack.searching import answer
 
-    print(text(api.search(*flags.overrides, config_dir=flags.config_dir)))
+    print(text(answer(flags.overrides, flags.config_dir)))
 
 
 def _report(words: list[str]) -> None:
@@ -111,14 +111,18 @@ SEARCH_USAGE = """usage: roofrack search chips=N [KEY=VALUE ...] [--config-dir D
 
 The best plan, batch and setting of a whole space, every point of it evaluated.
 
-  chips=N              the most chips that one instance may have
+  chips=N              the most chips that one instance, or all instances of two pools, may have
   minimise=COLUMN      the goal, usd_per_mtok if not given; or maximise=COLUMN
   limits.COLUMN=X      a limit on the side that is worse: limits.tpot_s=0.03
   top=N                how many plans to print (5)
   launch=ENGINE        how to start the best plan: vllm, sglang, trtllm, or several
   parallelism.tp=...   a leaf of the plan: auto (all its values), one, or several (1,2,4)
   batch=...            auto (eight sizes for each doubling), one, or several
-  hardware=NAME ...    any other override, as of `roofrack point`; a list is one more axis"""
+  workload.serving=... auto (aggregated, disaggregated and afd), one, or several
+  workload.prefill_batch=auto        prompts computed together: 1, 2, 4 ... 64
+  prefill.parallelism.tp=...         a leaf of the plan of the pool that prefills
+  hardware=NAME ...    any other override, as of `roofrack point`; several machines, models or
+                       formats compete; a list of numbers is one more axis"""
 
 VERBS = {
     "search": Verb(

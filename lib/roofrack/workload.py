@@ -2,8 +2,18 @@
 
 from dataclasses import dataclass, field
 
-from roofrack.fields import Leaf, amount, at_least_one, declare, name, positive, static
-from roofrack.tables import CACHE_TIERS, DTYPES, OWN_MATH, OWN_OUTPUT, OWN_WEIGHTS, PHASES, SERVING
+from roofrack.fields import Leaf, amount, at_least_one, declare, flag, name, positive, static
+from roofrack.tables import (
+    CACHE_TIERS,
+    DTYPES,
+    MASTER,
+    OPTIMIZERS,
+    OWN_MATH,
+    OWN_OUTPUT,
+    OWN_WEIGHTS,
+    PHASES,
+    SERVING,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +32,40 @@ class Dtypes:
     dispatch: float = name("tokens on their way to the experts", DTYPES, "bf16")
     combine: float = name("tokens on their way back", DTYPES, "bf16")
     index: float = name("keys of a sparse-attention indexer", DTYPES, "fp8")
+    gradients: float = name("gradients, added up and reduced over ranks", DTYPES, "bf16")
+    master: float = name("copy of the weights that the optimiser updates", MASTER, "fp32")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failures:
+    """What interrupts a training run, and what is saved against it."""
+
+    chip_mtbf_s: float = amount("mean time between failures of one chip; 0 = none fail", "s", 0)
+    restart_s: float = amount("time from a failure to the first step after it", "s", 600)
+    checkpoint_bytes_per_s: float = positive(
+        "bandwidth of one chip to where checkpoints are kept", "byte/s", 1e9
+    )
+    checkpoint_interval_s: float = amount(
+        "time between checkpoints", "s", 0, words=(("best", 0.0),)
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lifetime:
+    """What a model does after it is pre-trained (MODEL section 7)."""
+
+    rl_tokens: float = amount("tokens of reinforcement learning", "tokens", 0, at_most=1e18)
+    rl_flops: float = declare(
+        Leaf(
+            "FLOP for each active parameter and such a token",
+            "FLOP",
+            6.0,
+            at_least=2.0,
+            at_most=6.0,
+        )
+    )
+    served_tokens: float = amount("tokens served", "tokens", 0, at_most=1e18)
+    decode_efficiency: float = positive("utilisation of decoding over that of training", "", 0.3)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,4 +109,17 @@ class Workload:
     hold_s: float = amount("time that cached prompt tokens wait for their next use", "s", 0)
     routing_skew: float = at_least_one("load of the busiest expert rank over the mean", "", 1)
     routing_spread: float = amount("deviation of the experts' popularity over its mean", "", 0)
+    sequence: float = positive("tokens of a training sequence", "tokens", 4096)
+    global_batch: float = at_least_one("sequences of a training step", "sequences", 256)
+    tokens: float = amount("tokens to train on; 0 = not told", "tokens", 0, at_most=1e18)
+    optimizer: float = name("optimiser", OPTIMIZERS, "adam")
+    gradient_clipping: float = flag(
+        "gradients are read for their norm, scaled, and set to zero, in passes of their own", False
+    )
+    dropout: float = flag("dropout: its masks are kept", False)
+    mtp_layers: float = amount(
+        "modules that predict further tokens, each a layer and the head again", "layers", 0
+    )
+    failures: Failures = field(default_factory=Failures)
+    lifetime: Lifetime = field(default_factory=Lifetime)
     dtype: Dtypes = field()

@@ -4,6 +4,7 @@ Composing takes a quarter of a second, so one composition is kept and the files 
 by hand (test_grid compares a few with what is composed); the rest is bound.
 """
 
+from collections.abc import Callable
 from dataclasses import fields, replace
 from functools import cache
 from pathlib import Path
@@ -26,7 +27,10 @@ from roofrack.tables import (
     DTYPES,
     FEATURES,
     MATH_UNITS,
+    OPTIMIZERS,
     PLACEMENTS,
+    RECOMPUTE,
+    SCHEDULES,
     SERVING,
     TOPOLOGIES,
 )
@@ -40,6 +44,7 @@ TOPOLOGY = {name: float(index) for index, name in enumerate(TOPOLOGIES)}
 AGGREGATED, DISAGGREGATED, AFD = (float(index) for index in range(len(SERVING)))
 PARTS = tuple(f"t_{part}_s" for part in Parts._fields)
 MEMORY = ("mem_weights_bytes", "mem_kv_bytes", "mem_activation_bytes", "mem_optimizer_bytes")
+MORE_MEMORY = ("mem_gradient_bytes", "mem_buffer_bytes")
 
 FLOPS = tuple(f"hardware.flops_per_s.{unit}" for unit in MATH_UNITS)
 LINKS = tuple(f"hardware.fabric.{level}.bytes_per_s" for level in ("scale_up", "scale_out"))
@@ -186,10 +191,12 @@ def random_leaves(draw: np.random.Generator, at: Study, phase: str) -> dict[str,
         ),
         economics__interest=some(0.0, 0.08),
     )
-    if phase != "prefill":
+    if phase in ("decode", "serve"):
         leaves |= given(draft_tokens=some(0, 0, 1, 3), acceptance=some(0.0, 0.6, 1.0))
     if phase == "decode":
         leaves |= given(serving=some(AGGREGATED, AGGREGATED, AFD))
+    if phase == "train":
+        leaves |= _training_leaves(draw, some)
     if phase == "serve":
         leaves |= given(
             serving=some(AGGREGATED, AGGREGATED, DISAGGREGATED, AFD),
@@ -198,6 +205,37 @@ def random_leaves(draw: np.random.Generator, at: Study, phase: str) -> dict[str,
             prefill_instances=some(0, 0, 2),
         )
     return leaves
+
+
+def _training_leaves(draw: np.random.Generator, some: Callable[..., np.ndarray]) -> dict[str, Any]:
+    """Return random training plans: micro-batches that divide, and all that a step can do."""
+    schedule = draw.integers(len(SCHEDULES), size=TRIES) * 1.0
+    return given(
+        attention_dp=some(0),
+        sequence=some(1, 512, 4096, 32768),
+        global_batch=some(64, 256, 2048),
+        microbatches=some(0, 1, 4, 8),
+        schedule=schedule,
+        virtual_stages=np.where(schedule == SCHEDULES.index("interleaved"), some(1, 2), 1.0),
+        zero=some(0, 1, 2, 3),
+        recompute=draw.integers(len(RECOMPUTE), size=TRIES) * 1.0,
+        recompute_layers=some(0, 0, 2),
+        flash_attention=some(0, 1),
+        context_parallel=some(0, 1),
+        data_placed=some(0, 1),
+        overlap_tp=some(0, 1),
+        overlap_ep=some(0, 1),
+        overlap_dp=some(0, 1),
+        overlap_pp=some(0, 1),
+        overlap_loss=some(0.0, 0.15, 1.0),
+        optimizer=draw.integers(len(OPTIMIZERS), size=TRIES) * 1.0,
+        gradient_clipping=some(0, 1),
+        dropout=some(0, 1),
+        mtp_layers=some(0, 0, 1),
+        tokens=some(0, 1e12),
+        workload__dtype__gradients=some(DTYPE["bf16"], DTYPE["fp32"]),
+        workload__failures__chip_mtbf_s=some(0, 1e8),
+    )
 
 
 def random_scenario(

@@ -43,6 +43,10 @@ SMOOTH = {
         "step_s", "usd_per_mtok", "joule_per_token", "ttft_s", "usd_per_mtok_input",
         "prefill_share", "kv_transfer_s", "tokens_per_s_per_chip",
     ),
+    "train": (
+        "step_s", "step_lower_s", "step_upper_s", "usd_per_mtok", "joule_per_token", "bubble_s",
+        "mem_total_bytes", "hfu", "goodput", "exposed_dp_s",
+    ),
 }  # fmt: skip
 STEPPED = ("parallelism.", ".chips", "ring_closes_at", "node_limit")
 """Leaves that the model takes in whole numbers: levels that a group fills exactly, whole ranks."""

@@ -30,6 +30,10 @@ def at(model: str, hardware: str = "h100_sxm", phase: str = "decode", **leaves: 
     )
 
 
+SERVED = LEAVES[: LEAVES.index("microbatches")]
+"""The leaves that plans for serving vary in; those of training follow (tests/search)."""
+
+
 def full_product(chips: int, leaves: Mapping[str, list[float]]) -> Plans:
     """Return all degrees from 1 to `chips` that multiply to it, crossed with all other leaves."""
     every = np.arange(1.0, chips + 1.0)
@@ -69,13 +73,13 @@ def canonical(s: Scenario, plan: dict[str, float]) -> tuple[float, ...]:
     }
     if plan["placement"] == 0 and not (exchanges and together < span * (1 - 1e-9)):
         changed["dedup"] = 0.0
-    return tuple(float(changed[name]) for name in LEAVES)
+    return tuple(float(changed[name]) for name in SERVED)
 
 
 def rows_of(found: Plans) -> list[dict[str, float]]:
     return [
-        dict(zip(LEAVES, row, strict=True))
-        for row in zip(*(found[name].tolist() for name in LEAVES), strict=True)
+        dict(zip(SERVED, row, strict=True))
+        for row in zip(*(found[name].tolist() for name in SERVED), strict=True)
     ]
 
 
@@ -177,7 +181,7 @@ def test_every_order_over_the_fabric_has_one_that_costs_the_same(
     found = plans(s, chips, within={"placement": "all"})
     first = plans(s, chips)
     assert len(found) == len(first) if hardware == "gh200" else len(found) > len(first)
-    others = [name for name in LEAVES if name not in ("placement", "dedup")]
+    others = [name for name in SERVED if name not in ("placement", "dedup")]
     mine = columns(bind(s, found))
     told = ("step_s", "t_scale_up_s", "t_scale_out_s", "t_pipeline_s", "step_upper_s")
     costs: dict[tuple[float, ...], np.ndarray] = {}

@@ -5,7 +5,8 @@ import pytest
 from roofrack.searching.launch import ENGINES, Start, checkpoint, launch
 
 PLAIN = {"tp": 1.0, "pp": 1.0, "dp": 1.0, "cp": 1.0, "ep": 1.0, "attention_dp": 0.0, "tp_rows": 1.0,
-         "overlap_batches": 1.0, "redundant_experts": 0.0, "batch": 100.0}  # fmt: skip
+         "overlap_batches": 1.0, "redundant_experts": 0.0, "batch": 100.0,
+         "prefill": None}  # fmt: skip
 DENSE = Start("org/dense", 5000, experts=False)
 MOE = Start("org/moe", 5000, experts=True)
 
@@ -88,3 +89,24 @@ def test_the_checkpoint_is_read_from_the_sources():
     sources = {"layers": "a paper", "default": "A report; Hugging Face org/Model-1.5B config.json"}
     assert checkpoint(sources, "model") == "org/Model-1.5B"
     assert checkpoint({"default": "a paper"}, "mine") == "CHECKPOINT_OF_mine"
+
+
+def test_two_pools_are_two_kinds_of_engine():
+    first = {name: value for name, value in PLAIN.items() if name not in ("batch", "prefill")}
+    apart = {"prefill": first | {"tp": 2.0}, "instances": (3, 1), "tp": 4.0,
+             "workload.prefill_batch": 8}  # fmt: skip
+    said = lines("sglang", DENSE, **apart)
+    assert said[0] == "# 3 instances of prefill"
+    assert "--tp-size 2 --max-running-requests 8" in said[1]
+    assert "--disaggregation-mode prefill" in said[1]
+    assert said[2] == "# 1 instance of decode"
+    assert "--tp-size 4 --max-running-requests 100" in said[3]
+    assert "--disaggregation-mode decode" in said[3]
+    assert said[4].startswith("# in front of them")
+    assert "NixlConnector" in lines("vllm", DENSE, **apart)[1]
+    trtllm = lines("trtllm", DENSE, **apart)
+    assert trtllm[1] == r"printf 'cache_transceiver_config: {backend: DEFAULT}\n' > prefill.yaml"
+    assert trtllm[2].endswith("--extra_llm_api_options prefill.yaml")
+    assert refused("vllm", DENSE, **apart | {"cp": 2.0}).startswith("decode: context")
+    apart["prefill"] = apart["prefill"] | {"cp": 2.0}
+    assert refused("vllm", DENSE, **apart).startswith("prefill: context")

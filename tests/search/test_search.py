@@ -12,13 +12,25 @@ from roofrack import cli, cost
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.leaves import plain, put
 from roofrack.planning import LEAVES, plans
+from roofrack.planning.candidates import with_plans
 from roofrack.report.search_text import plan_words, text
-from roofrack.results.table import LESS
-from roofrack.searching import asked, search
+from roofrack.results.directions import LESS
+from roofrack.searching import Choice, asked, pairs
 from roofrack.searching import found as finding
-from roofrack.searching.candidates import Frontier, Limits, Nearest, frontier, usable
-from roofrack.searching.scan import MARGIN, Points, exactly, scan
-from roofrack.searching.space import LARGEST, PER_OCTAVE, space, with_plans
+from roofrack.searching import search as search_all
+from roofrack.searching.candidates import (
+    MARGIN,
+    Frontier,
+    Limits,
+    Nearest,
+    frontier,
+    show,
+    unbeaten,
+    usable,
+)
+from roofrack.searching.points import exactly, placed
+from roofrack.searching.scan import Pass, scan
+from roofrack.searching.space import LARGEST, LEVELS, PER_OCTAVE, plan_leaves, space
 
 
 def of(hardware, model, *words, phase="decode"):
@@ -27,6 +39,11 @@ def of(hardware, model, *words, phase="decode"):
     question = asked(words)
     assert not [o for o in question.overrides if not o.startswith("batch=")]
     return at, question
+
+
+def search(at, question):
+    """The answer for one study."""
+    return search_all([Choice(at)], question)
 
 
 def with_batches(at, *batches):
@@ -59,25 +76,34 @@ def looped(at, question, batches):
     return kept
 
 
+def in_numpy(cases, over):
+    """All points of some cases by a pass, in NumPy: nothing is compiled."""
+    for number, case in cases.items():
+        found = over.plans(case)
+        step, plan = np.divmod(np.arange(len(over.grid) * len(found)), len(found))
+        values = {**plan_leaves(found.take(plan), over.part), **over.grid.values(step)}
+        with np.errstate(all="ignore"):
+            columns = over.function(put(case.scenario, values, LEVELS))
+        single = {
+            name: np.broadcast_to(np.asarray(columns[name], np.float32), plan.shape)
+            for name in over.columns
+        }
+        everything = placed(number, plan, step, single)
+        for part in np.array_split(np.arange(len(everything)), 3):
+            yield everything.take(part)
+
+
 @pytest.fixture
 def in_double(monkeypatch):
     """Evaluate blocks in NumPy: what is decided from them is tested without compiling."""
-
-    def every(around, columns):
-        plan, step = np.divmod(np.arange(around.points), around.steps)
-        everything = Points(plan, step, {})
-        found = exactly(around, everything)
-        single = {n: np.asarray(found[n], np.float32).astype(float) for n in columns}
-        for part in np.array_split(np.arange(around.points), 3):
-            yield Points(plan, step, single).take(part)
-
-    monkeypatch.setattr(finding, "scan", every)
+    monkeypatch.setattr(finding, "scan", in_numpy)
+    monkeypatch.setattr(pairs, "scan", in_numpy)
 
 
 CASES = (
     ("h100_sxm", "llama3_1_8b", 4, 0.02),
-    ("h200", "mixtral_8x7b", 8, 0.03),
-    ("gb200_nvl72", "gpt_oss_120b", 8, 0.01),
+    ("h200", "mixtral_8x7b", 4, 0.03),
+    ("gb200_nvl72", "gpt_oss_120b", 4, 0.01),
 )
 
 
@@ -118,7 +144,7 @@ def test_any_small_space_gives_its_best(data):
     )  # fmt: skip
     kept = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(finding, "scan", lambda around, columns: [_every(around, columns)])
+        patch.setattr(finding, "scan", in_numpy)
         try:
             kept = looped(at, question, batches)
             found = search(with_batches(at, *batches), question)
@@ -126,12 +152,6 @@ def test_any_small_space_gives_its_best(data):
             assert not kept
             return
     assert found.best[0][goal] == pytest.approx(min(value for value, *_ in kept), rel=1e-12)
-
-
-def _every(around, columns):
-    plan, step = np.divmod(np.arange(around.points), around.steps)
-    found = exactly(around, Points(plan, step, {}))
-    return Points(plan, step, {n: np.asarray(found[n], float) for n in columns})
 
 
 @pytest.mark.parametrize(
@@ -144,20 +164,18 @@ def _every(around, columns):
 )
 def test_single_precision_is_within_the_margin(hardware, model, phase, chips):
     at, question = of(hardware, model, f"chips={chips}", "batch=1", phase=phase)
-    around = space(with_batches(at, 1, 9, 64, 300, 5000), question)
-    columns = ("usd_per_mtok", "step_s", "mem_total_bytes", "fits", "why_invalid")
-    blocks = list(scan(around, columns))
-    assert sum(len(block) for block in blocks) == around.points
+    around = space([Choice(with_batches(at, 1, 9, 64, 300, 5000))], question)
+    columns = ("usd_per_mtok", "step_s", "room", "why_invalid")
+    blocks = list(scan(dict(enumerate(around.cases)), Pass(finding._whole, columns, around.grid)))
+    assert sum(len(block) for block in blocks) == len(around.grid) * around.plans
     for block in blocks:
         exact = exactly(around, block)
+        exact["room"] = exact["mem_capacity_bytes"] / exact["mem_total_bytes"]
         assert np.array_equal(block.columns["why_invalid"], exact["why_invalid"])
         runs = exact["why_invalid"] == 0
         for name in columns[:3]:
             error = np.abs(block.columns[name] / exact[name] - 1.0)[runs]
             assert error.max() < MARGIN / 20, name
-        room = exact["mem_total_bytes"] / exact["mem_capacity_bytes"]
-        sure = runs & (np.abs(room - 1.0) > MARGIN)
-        assert np.array_equal(block.columns["fits"][sure] > 0, exact["fits"][sure] > 0)
 
 
 @pytest.mark.usefixtures("in_double")
@@ -169,6 +187,7 @@ def test_ties_go_to_the_simpler_plan_and_reasons_are_counted():
     at, question = of("h100_sxm", "llama3_1_70b", "chips=8", "batch=1", "limits.tpot_s=0.02")
     found = search(with_batches(at, 1, 64, 4096), question)
     assert found.points == found.plans * 3
+    assert found.sides == 0
     assert found.excluded["memory is too small"] > 0
     assert found.excluded["tpot_s beyond 0.02"] > 0
     assert found.kept + sum(found.excluded.values()) == found.points
@@ -221,28 +240,28 @@ def test_what_rounding_leaves_open_is_kept(data):
     exact = rng.choice(np.exp(rng.normal(0, 1e-3, 8)), count)  # many that are nearly equal
     rounded = exact * (1.0 + rng.uniform(-1, 1, count) * MARGIN / 20)
     plan = rng.integers(0, plan_count, count)
-    columns = {"goal": rounded, "fits": np.ones(count), "why_invalid": np.zeros(count)}
-    nearest = Nearest("goal", 1.0, Limits({}), top, plan_count)
-    everything = Points(plan, np.arange(count), columns)
+    columns = {"goal": rounded, "room": np.ones(count), "why_invalid": np.zeros(count)}
+    nearest = Nearest("goal", 1.0, Limits({}), top)
+    everything = placed(0, plan, np.arange(count), columns)
     for part in np.array_split(np.arange(count), 4):
-        nearest.add(everything.take(part))
+        show(everything.take(part), (nearest,))
     kept = nearest.found()
     best_of = sorted((exact[plan == p].min(), p) for p in set(plan.tolist()))[:top]
     for value, _ in best_of:
-        assert value in exact[kept.step]
+        assert value in exact[kept.place["step"]]
 
 
 def test_a_frontier_that_grows_is_that_of_all_points():
     rng = np.random.default_rng(1)
-    columns = {"x": rng.random(300), "y": rng.random(300), "fits": rng.integers(0, 2, 300),
+    columns = {"x": rng.random(300), "y": rng.random(300), "room": rng.integers(0, 2, 300) * 1.0,
                "why_invalid": np.zeros(300)}  # fmt: skip
-    points = Points(np.arange(300), np.zeros(300, int), columns)
+    points = placed(0, np.arange(300), np.zeros(300, int), columns)
     edge = Frontier("x", "y")
     for part in np.array_split(np.arange(300), 7):
-        edge.add(points.take(part))
+        show(points.take(part), (edge,))
     fit = np.flatnonzero(usable(columns))
     exact = fit[frontier(columns["x"][fit], columns["y"][fit])]
-    assert set(exact) <= set(edge.points.plan)
+    assert set(exact) <= set(edge.points.place["plan"])
     assert len(edge.points) < 60
 
 
@@ -264,6 +283,7 @@ def test_a_frontier_that_grows_is_that_of_all_points():
         (["chips=8", "maximise=tpot_s"], "say minimise=tpot_s"),
         (["chips=8", "minimise=tpot_s", "maximise=mfu"], "give one goal"),
         (["chips=8", "launch=vlm"], "launch=vlm: allowed: vllm.*Did you mean 'vllm'"),
+        (["chips=8", "workload.serving=apart"], "workload.serving=apart: allowed: aggregated"),
         (["chips=8", "wat"], "wat: expected key=value"),
     ],
 )
@@ -281,11 +301,29 @@ def test_words_become_a_question():
     assert question.overrides == ("hardware=h200",)
     assert question.auto_batch
     assert not asked(["chips=1", "batch=3"]).auto_batch
+    assert asked(["chips=1", "workload.serving=auto"]).serving[0] == "aggregated"
+    assert asked(["chips=1", "prefill.parallelism.tp=1,2"]).within_prefill == {"tp": [1, 2]}
     at, _ = of("h200", "llama3_1_8b", "chips=1")
-    sizes = space(at, asked(["chips=1"])).axes[-1].values
+    sizes = space([Choice(at)], asked(["chips=1"])).grid.axes[-1].values
     assert (sizes[0], sizes[-1]) == (1.0, LARGEST)
     assert np.max(sizes[1:] / sizes[:-1]) <= 2.0
     assert len(sizes) > PER_OCTAVE * 12
+
+
+@pytest.mark.slow
+def test_machines_of_any_fabric_share_a_function():
+    """Compiled once for all of them: what differs is given at run time."""
+    question = asked(["chips=2", "batch=1"])
+    choices = [
+        Choice(with_batches(study(name, "llama3_1_8b"), 1, 64), {"hardware": name})
+        for name in ("h100_sxm", "gb200_nvl72", "tpu_v5p")
+    ]
+    around = space(choices, question)
+    columns = ("usd_per_mtok", "step_s", "room", "why_invalid")
+    for block in scan(dict(enumerate(around.cases)), Pass(finding._whole, columns, around.grid)):
+        exact = exactly(around, block)
+        for name in columns[:2]:
+            np.testing.assert_allclose(block.columns[name], exact[name], rtol=MARGIN / 20)
 
 
 def test_the_command_answers(capsys):
@@ -294,10 +332,39 @@ def test_the_command_answers(capsys):
     said = capsys.readouterr().out
     assert "vllm serve meta-llama/" in said
     assert "trtllm-serve meta-llama/" in said
-    assert said.startswith("14 points, each evaluated: 7 plans of up to 2 chips")
+    assert said.startswith("14 points, each evaluated: 7 plans of up to 2 chips in all")
     assert cli.main([*words, "parallelism.tp=3"]) != 0
     assert "no degrees that are allowed multiply to it" in capsys.readouterr().err
-    assert cli.main([*words, "workload.serving=disaggregated", "workload.phase=serve"]) != 0
-    assert "aggregated serving only" in capsys.readouterr().err
     assert cli.main(["search", "--help"]) == 0
     assert "limits.COLUMN=X" in capsys.readouterr().out
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_what_is_unbeaten_in_its_group(data):
+    count = data.draw(st.integers(1, 40))
+    rows = st.lists(
+        st.sampled_from([0.5, 0.7, 1.0, 1.01, 2.0, 30.0]), min_size=count, max_size=count
+    )
+    x, y = np.array(data.draw(rows)), np.array(data.draw(rows))
+    groups = np.array(data.draw(st.lists(st.integers(0, 3), min_size=count, max_size=count)))
+    kept = set(unbeaten(x, y, groups, 0.02).tolist())
+    for i in range(count):
+        beaten = (groups == groups[i]) & (x < x[i] * 0.98) & (y < y[i] * 0.98)
+        assert (i in kept) == (not beaten.any())
+
+
+@pytest.mark.usefixtures("in_double")
+def test_machines_compete_in_one_search():
+    question = asked(["chips=2", "batch=1"])
+    choices = [
+        Choice(with_batches(study(name, "llama3_1_8b"), 1, 8, 64), {"hardware": name})
+        for name in ("h100_sxm", "gb200_nvl72", "mi300x")
+    ]
+    together = search_all(choices, question)
+    alone = {c.shown["hardware"]: search_all([c], question) for c in choices}
+    best = min(alone, key=lambda name: alone[name].best[0]["usd_per_mtok"])
+    assert together.best[0]["hardware"] == best
+    assert together.best[0]["usd_per_mtok"] == alone[best].best[0]["usd_per_mtok"]
+    assert together.points == sum(one.points for one in alone.values())
+    assert together.axes[0] == "hardware"

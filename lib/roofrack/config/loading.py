@@ -1,11 +1,13 @@
 """What Hydra's loader makes of a choice of groups, kept for as long as no YAML file changes."""
 
+import json
 import os
 from collections.abc import Sequence
 from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
+import hydra
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.utils import create_config_search_path
 from hydra.core.config_loader import ConfigLoader
@@ -14,6 +16,7 @@ from hydra.core.object_type import ObjectType
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from roofrack import caching
 from roofrack.config.overrides import Options, parse
 from roofrack.errors import InputError
 
@@ -39,18 +42,32 @@ def conf_dir() -> Path:
 
 @lru_cache(maxsize=512)
 def load(overrides: tuple[str, ...], config_dir: str | None, stamp: object) -> Base:
-    """Compose groups. `stamp` is there for the cache: it changes when a YAML file does."""
+    """Compose groups. `stamp` is there for the caches: it changes when a YAML file does."""
+    made_of = repr((overrides, config_dir, stamp, hydra.__version__, caching.source("config")))
+    path = caching.kept("composed", made_of)
+    if path is not None:
+        try:
+            return Base(*json.loads(path.read_text(encoding="utf-8")))
+        except (OSError, ValueError, TypeError):  # not there, or cut off: composed again
+            pass
+    found = _composed(overrides, config_dir)
+    if path is not None:
+        text = json.dumps(found)
+        if Base(*json.loads(text)) == found:  # JSON has no tuples and no keys but text
+            caching.keep(path, text.encode(), 1000)
+    return found
+
+
+def _composed(overrides: tuple[str, ...], config_dir: str | None) -> Base:
     try:
         config = loader_in(config_dir).load_configuration(
             PRIMARY, list(overrides), run_mode=RunMode.RUN, from_shell=False
         )
     except UnicodeDecodeError as error:
         raise InputError(f"{' '.join(overrides)}: its file is not UTF-8 text: {error}") from error
-    hydra = config.hydra
-    choices = {
-        str(k): v for k, v in hydra.runtime.choices.items() if not str(k).startswith("hydra/")
-    }
-    sweeper = cast(dict[str, Any], OmegaConf.to_container(hydra.sweeper, resolve=False))
+    own = config.hydra
+    choices = {str(k): v for k, v in own.runtime.choices.items() if not str(k).startswith("hydra/")}
+    sweeper = cast(dict[str, Any], OmegaConf.to_container(own.sweeper, resolve=False))
     OmegaConf.set_struct(config, False)
     del config["hydra"]
     tree = cast(dict[str, Any], OmegaConf.to_container(config, resolve=False))

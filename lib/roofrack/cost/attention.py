@@ -58,6 +58,11 @@ def projections(at: Site, mine: Share) -> list[Work]:
     which takes as many FLOP as expanding one token. Then linear layers, and the indexer of sparse
     ones.
     """
+    return products(at, projection_products(at, mine))
+
+
+def projection_products(at: Site, mine: Share, expanded: bool = False) -> list[Product]:
+    """Return the products of `projections`; MLA `expanded`: keys and values of its latent."""
     m, counts, plan = at.s.model, at.counts, at.plan
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
     compressed = choose(m.q_lora > 0, 1.0, 0.0)
@@ -78,10 +83,14 @@ def projections(at: Site, mine: Share) -> list[Work]:
         mine.of.attention,
         mine.attention_tokens,
     )
+    # absorbed, a key's share of the product goes with the query
+    keys, from_keys = m.kv_lora * heads, m.qk_nope_dim
+    if expanded:
+        keys, from_keys = m.qk_nope_dim * heads, m.kv_lora
     asked = (
         (into, softmax, first, m.d_model),
         (into, softmax * compressed, query, m.q_lora),
-        (into, softmax * mla, m.kv_lora * heads, m.qk_nope_dim),
+        (into, softmax * mla, keys, from_keys),
         (into, softmax * mla, m.v_head_dim * heads, m.kv_lora),
         (into, m.linear_layers, gated, m.d_model),
         (into, m.linear_layers, head_gates, m.d_model),
@@ -89,10 +98,7 @@ def projections(at: Site, mine: Share) -> list[Work]:
         (into, m.sparse_layers, divide(counts.indexer, m.d_model), m.d_model),
         (mine.of.attention_out, softmax, m.d_model, value),
     )
-    return products(
-        at,
-        [Product(of, rows, columns, depth, n * each) for of, n, columns, depth in asked],
-    )
+    return [Product(of, rows, columns, depth, n * each) for of, n, columns, depth in asked]
 
 
 def attended(cached: Number, new: Number, window: Number) -> Number:

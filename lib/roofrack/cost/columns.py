@@ -2,15 +2,15 @@
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, ceil, choose, divide, largest, most, root
-from roofrack.cost import moe, money
-from roofrack.cost.forward import BLOCKS, COLLECTIVES, Parts
-from roofrack.cost.layout import why_invalid
+from roofrack.arithmetic import Number, choose, divide, root
+from roofrack.cost import moe, money, training
+from roofrack.cost.forward import BLOCKS, COLLECTIVES
+from roofrack.cost.layout import BATCH_REASONS, why_invalid
 from roofrack.cost.memory import Memory, ffn_memory, memory
 from roofrack.cost.passes import Places, decode_pass, places, prefill_pass
 from roofrack.cost.serving import NONE, Spell, decode_spell, prefill_spell, serve_spell
 from roofrack.cost.site import Site, drafter, site
-from roofrack.cost.structure import kv_bytes_per_token, structure, waiting
+from roofrack.cost.structure import bound, kv_bytes_per_token, racks, structure, waiting
 from roofrack.nouns import Scenario
 from roofrack.units import HOUR, MILLION
 
@@ -22,6 +22,8 @@ def estimate(s: Scenario) -> dict[str, Number]:
     cannot run has `why_invalid` != 0; its other columns are finite or NaN but mean nothing. Columns
     that a phase does not have are NaN. Units and meanings: `roofrack.results.schema`.
     """
+    if s.workload.phase == "train":
+        return training.estimate(s)
     at = places(site(s))
     spell = {"decode": decode_spell, "prefill": prefill_spell, "serve": serve_spell}[
         s.workload.phase
@@ -43,6 +45,7 @@ def estimate(s: Scenario) -> dict[str, Number]:
         | traffic(spell)
         | {"step_s_rel_std": rel_std(s, spell)}
         | {"context_share": divide(held, s.model.max_context, NONE)}
+        | training.UNTRAINED
         | {"why_invalid": invalid(at, spell)}
     )
 
@@ -94,8 +97,9 @@ def invalid(at: Places, spell: Spell) -> Number:
         tier_missing,
         parts_missing,
     )
-    for other in pools(at).values():
-        mask = mask | why_invalid(other.s, other.plan, other.formats.least_peak)
+    for name, other in pools(at).items():
+        found = why_invalid(other.s, other.plan, other.formats.least_peak)
+        mask = mask | (found & ~BATCH_REASONS if name == "prefill" else found)
     return mask
 
 
@@ -106,27 +110,6 @@ def pools(at: Places) -> dict[str, Site]:
     if at.main.s.draft is not None and at.main.s.draft.model is not None:
         others["draft"] = drafter(at.main)
     return others
-
-
-def racks(at: Site) -> Number:
-    """Return how many innermost fabric domains one instance spans."""
-    return ceil(at.plan.chips / at.s.hardware.fabric[0].chips)
-
-
-def bound(t: Parts) -> Number:
-    """Return the position in Parts of what binds: the longest resource.
-
-    Weights, cache and activations share the memory: their sum competes, the largest names it.
-    """
-    memory = t.weights + t.kv + t.activation
-    top = most(most(t.weights, t.kv), t.activation)
-    competing = t._replace(
-        **{
-            name: choose(getattr(t, name) >= top, memory, 0.0)
-            for name in ("weights", "kv", "activation")
-        }
-    )
-    return largest(tuple(competing))
 
 
 def times(spell: Spell) -> dict[str, Number]:

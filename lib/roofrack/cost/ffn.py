@@ -48,32 +48,34 @@ def products(at: Site, asked: list[Product]) -> list[Work]:
 
 def block(
     at: Site, of: Format, rows: Number, hidden: Number, width: Number, times: Number
-) -> list[Work]:
+) -> list[Product]:
     """Return an FFN: into `hidden` of each of its in-projections at once, and back to `width`."""
     inward = (at.s.model.ffn_matrices - 1.0) * hidden
-    return products(
-        at,
-        [
-            Product(of, rows, inward, width, times),
-            Product(of, rows, width, hidden, times),
-        ],
-    )
+    return [Product(of, rows, inward, width, times), Product(of, rows, width, hidden, times)]
 
 
 def dense(at: Site, mine: Share) -> list[Work]:
-    """Return the dense FFNs, sharded tp ways; for given totals without experts, the whole model.
+    """Return the dense FFNs, sharded tp ways; for given totals without experts, the whole model."""
+    return [*products(at, dense_products(at, mine)), whole_model(at, mine)]
+
+
+def dense_products(at: Site, mine: Share) -> list[Product]:
+    """Return the products of the dense FFNs.
 
     A 2-D weight-stationary FFN divides d_ff by tp / tp_rows only, and d_model by tp_rows.
     """
-    m, counts, plan, of = at.s.model, at.counts, at.plan, mine.of.weights
+    m, counts, plan = at.s.model, at.counts, at.plan
     layers = counts.dense_layers * plan.imbalance * (1.0 - counts.abstract)
     hidden, width = m.d_ff * plan.tp_rows / plan.tp, m.d_model / plan.tp_rows
-    whole = choose(m.experts > 0, 0.0, 1.0) * counts.abstract * plan.imbalance / plan.tp
+    return block(at, mine.of.weights, mine.tokens, hidden, width, layers)
+
+
+def whole_model(at: Site, mine: Share) -> Work:
+    """Return the work on given totals without experts."""
+    counts, plan, of = at.counts, at.plan, mine.of.weights
+    whole = choose(at.s.model.experts > 0, 0.0, 1.0) * counts.abstract * plan.imbalance / plan.tp
     rows = padded(mine.tokens, of.fit.tile, at.s.calibration.quantize)
-    return [
-        *block(at, of, mine.tokens, hidden, width, layers),
-        totals(of, counts.active * whole * rows, counts.total * whole),
-    ]
+    return totals(of, counts.active * whole * rows, counts.total * whole)
 
 
 def totals(of: Format, met: Number, read: Number) -> Work:
@@ -94,6 +96,11 @@ def totals(of: Format, met: Number, read: Number) -> Work:
 
 def shared(at: Site, mine: Share) -> list[Work]:
     """Return the shared experts, on the tokens of an attention rank and sharded as attention is."""
+    return products(at, shared_products(at, mine))
+
+
+def shared_products(at: Site, mine: Share) -> list[Product]:
+    """Return the products of the shared experts."""
     m, plan = at.s.model, at.plan
     layers = m.moe_layers * plan.imbalance * (1.0 - at.counts.abstract)
     hidden = m.d_ff_shared * m.shared_experts / plan.attention_tp
@@ -102,10 +109,14 @@ def shared(at: Site, mine: Share) -> list[Work]:
 
 def router(at: Site, mine: Share) -> list[Work]:
     """Return the routers, replicated on every chip."""
+    return products(at, router_products(at, mine))
+
+
+def router_products(at: Site, mine: Share) -> list[Product]:
+    """Return the products of the routers."""
     m = at.s.model
     layers = m.moe_layers * at.plan.imbalance * (1.0 - at.counts.abstract)
-    asked = Product(mine.of.weights, mine.attention_tokens, m.experts, m.d_model, layers)
-    return products(at, [asked])
+    return [Product(mine.of.weights, mine.attention_tokens, m.experts, m.d_model, layers)]
 
 
 def head(at: Site, mine: Share) -> list[Work]:
@@ -113,13 +124,18 @@ def head(at: Site, mine: Share) -> list[Work]:
 
     `cost.read_embedding` adds the bytes of the whole input embedding, which is only gathered from.
     """
-    s, counts, plan, of = at.s, at.counts, at.plan, mine.of.head
+    s, counts, of = at.s, at.counts, mine.of.head
+    table = counts.embedding / at.plan.tp * s.cost.read_embedding
+    return [*products(at, head_products(at, mine)), totals(of, 0.0, table)]
+
+
+def head_products(at: Site, mine: Share) -> list[Product]:
+    """Return the product of the head."""
+    s, counts, plan = at.s, at.counts, at.plan
     # equal stages leave no slack: the last one has the head on top, and all wait for it
     even = (s.calibration.quantize > 0) & (plan.imbalance == 1.0)
     times = choose(even, plan.pp, 1.0) * (1.0 - counts.abstract)
-    table = counts.embedding / plan.tp * s.cost.read_embedding
-    asked = Product(of, mine.head_rows, s.model.vocab / plan.tp, s.model.d_model, times)
-    return [*products(at, [asked]), totals(of, 0.0, table)]
+    return [Product(mine.of.head, mine.head_rows, s.model.vocab / plan.tp, s.model.d_model, times)]
 
 
 def residual(at: Site, mine: Share) -> list[Work]:

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from roofrack.arithmetic import Number, choose, divide, least, look_up, most, round_up, whole
+from roofrack.arithmetic import Number, ceil, choose, divide, least, look_up, most, round_up, whole
+from roofrack.cost import schedules
 from roofrack.nouns import Scenario
 from roofrack.tables import PLACED, PLACEMENTS
 
@@ -76,8 +77,7 @@ def layout(s: Scenario) -> Layout:
     expert_tp = most(1.0, least(tp, stage / ep))
     expert_span = ep * expert_tp
     ranks = most(expert_span / (tp * cp), 1.0)  # of dp, that one group of experts spans
-    grow = plan.pp_batch == 0
-    batch = s.workload.batch
+    microbatch, in_flight = _batches(s, dp)
     stage_layers = round_up(model.layers / pp, s.calibration.quantize)
     return Layout(
         tp=tp,
@@ -93,13 +93,38 @@ def layout(s: Scenario) -> Layout:
         expert_tp=expert_tp,
         expert_span=expert_span,
         expert_copies=stage / expert_span,
-        microbatch=choose(grow, batch, batch / pp),
-        in_flight=choose(grow, batch * pp, batch),
+        microbatch=microbatch,
+        in_flight=in_flight,
         imbalance=divide(stage_layers * pp, model.layers, 1.0),
         tp_rows=plan.tp_rows,
         slots=model.experts + plan.redundant_experts,
-        strides=_strides(plan.placement, tp, cp, choose(model.experts > 0, ranks, 1.0), pp),
+        strides=_strides(plan.placement, tp, cp, near_ranks(s, dp, ranks), pp),
     )
+
+
+def _batches(s: Scenario, dp: Number) -> tuple[Number, Number]:
+    """Return the sequences of one pass and of all passes in flight; training: of a whole step."""
+    plan, w = s.plan, s.workload
+    if w.phase == "train":
+        return w.global_batch / microbatches(s, dp), w.global_batch
+    grow = plan.pp_batch == 0
+    return choose(grow, w.batch, w.batch / plan.pp), choose(grow, w.batch * plan.pp, w.batch)
+
+
+def microbatches(s: Scenario, dp: Number) -> Number:
+    """Return the micro-batches of a training step: as given, or of one sequence each."""
+    return choose(s.plan.microbatches > 0, s.plan.microbatches, s.workload.global_batch / dp)
+
+
+def near_ranks(s: Scenario, dp: Number, ranks: Number) -> Number:
+    """Return the data-parallel ranks that are placed as `ep` is: `ranks` of them hold all experts.
+
+    In training all of them may be; the rest is outside all else.
+    """
+    spanned = choose(s.model.experts > 0, ranks, 1.0)
+    if s.workload.phase == "train":
+        return choose(s.plan.data_placed > 0, dp, spanned)
+    return spanned
 
 
 def _strides(placement: Number, *sizes: Number) -> Strides:
@@ -144,8 +169,21 @@ REASONS = (
     "the machine states no such memory for cached tokens",
     "a pool or draft that the scenario was not made with",
     "the machine has no price to buy it at",
+    "the micro-batches do not divide the sequences of the ranks",
+    "the schedule cannot run with these stages and micro-batches",
+    "virtual stages do not divide the layers of a stage",
+    "the machine states no host memory to offload to",
 )
 """Why a plan cannot run, by bit of `why_invalid`."""
+
+BATCH_REASONS = sum(
+    1 << REASONS.index(reason)
+    for reason in (
+        "fewer sequences than pipeline stages under pp_batch=fixed",
+        "fewer sequences than overlap_batches",
+    )
+)
+"""Those about the sequences that decode: none of them is in a pool that only computes prompts."""
 
 
 def reasons(mask: int) -> str | None:
@@ -184,7 +222,7 @@ def why_invalid(
     architecture = m.params_total == 0
     moe = architecture & (m.moe_layers > 0)
     heads = architecture & (m.heads > 0)
-    decodes = s.workload.phase != "prefill"
+    trains = s.workload.phase == "train"
     kv_clash = _indivisible(m.kv_heads, plan.attention_tp) & _indivisible(
         plan.attention_tp, m.kv_heads
     )
@@ -201,7 +239,7 @@ def why_invalid(
         plan.pp > m.layers,
         math_peak <= 0,
         (plan.dp < 1) | ~whole(plan.dp),
-        (s.plan.pp_batch == 1) & (s.workload.batch < plan.pp),
+        False if trains else (s.plan.pp_batch == 1) & (s.workload.batch < plan.pp),
         m.experts_per_token > m.experts,
         (s.workload.cached > 0) & (s.workload.cached >= s.workload.prompt),
         plan.chips > s.hardware.fabric[-1].chips,
@@ -214,7 +252,7 @@ def why_invalid(
         m.params_active > m.params_total,
         architecture & (plan.tp_rows > 1) & _indivisible(m.d_ff, plan.tp / plan.tp_rows),
         _indivisible(plan.tp, plan.tp_rows) | _indivisible(m.d_model, plan.tp_rows),
-        decodes & (plan.microbatch < s.plan.overlap_batches),
+        (s.workload.phase in ("decode", "serve")) & (plan.microbatch < s.plan.overlap_batches),
         chunks_missing,
         (s.plan.redundant_experts > m.experts),
         ((m.linear_layers > 0) & (m.linear_key_dim * m.linear_value_heads <= 0))
@@ -223,4 +261,23 @@ def why_invalid(
         parts_missing,
         (s.economics.basis > 0) & (s.hardware.capex_usd <= 0),
     )
+    if trains:
+        found = (*found, *_untrainable(s, plan))
     return sum(choose(reason, 1 << bit, 0) for bit, reason in enumerate(found))
+
+
+def _untrainable(s: Scenario, plan: Layout) -> tuple[Number, ...]:
+    """Return which of the last REASONS hold, those of training alone."""
+    m = microbatches(s, plan.dp)
+    clashes = schedules.invalid(s.plan.schedule, plan.pp, m, s.plan.virtual_stages)
+    unscheduled = clashes[1][0]
+    for clash, _ in clashes[2:]:
+        unscheduled = unscheduled | clash
+    offloaded = s.plan.offload_optimizer + s.plan.offload_weights + s.plan.offload_activations
+    fullest = ceil(s.model.layers / plan.pp)  # the last stage may have fewer
+    return (
+        clashes[0][0] | ~whole(s.workload.global_batch / (plan.dp * m)),
+        unscheduled,
+        _indivisible(fullest, s.plan.virtual_stages),
+        (offloaded > 0) & (s.hardware.tiers.host.bytes_per_s <= 0),
+    )

@@ -49,12 +49,13 @@ def slots_read(m: Model, plan: Layout, tokens: Number, spread: Number) -> Number
     return once + divide(copied, m.experts) * (2.0 * twice - once)
 
 
-def routed(at: Site, mine: Share, uneven: Number) -> list[Work]:
+def routed(at: Site, mine: Share, uneven: Number, own_rows: bool = False) -> list[Work]:
     """Return the routed experts of all MoE layers on one chip.
 
     A rank holds 1/ep of the experts (of their slots, where busy ones have a second copy) and reads
     those that the tokens of its whole expert group visit. Given totals are read whole, as the
-    lecture has it.
+    lecture has it. `own_rows`: passes over the activations go over the rank's rows only, as none
+    of the group's others ever reach it.
     """
     s, counts, plan, of = at.s, at.counts, at.plan, mine.of.experts
     m, quantize = s.model, s.calibration.quantize
@@ -74,7 +75,13 @@ def routed(at: Site, mine: Share, uneven: Number) -> list[Work]:
             b_weights=of.bytes,
             b_activations=mine.b_activations * s.cost.activation_io,
         ),
-        experts.Load(tokens, m.experts_per_token, plan.slots / plan.ep, local, rows),
+        experts.Load(
+            tokens / plan.ep if own_rows else tokens,
+            m.experts_per_token,
+            plan.slots / plan.ep,
+            local,
+            rows,
+        ),
         Chip(of.peak, s.hardware.hbm_bytes_per_s, s.hardware.sms),
         of.fit,
         times=layers * choose(counts.expert > 0, 1.0, 0.0),

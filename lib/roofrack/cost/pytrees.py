@@ -29,7 +29,7 @@ from roofrack.hardware import FlopsPerS, Hardware, Level, Tier, Tiers
 from roofrack.model import Model
 from roofrack.nouns import Cost, Draft, Pool, Scenario
 from roofrack.plan import Plan
-from roofrack.workload import Dtypes, Workload
+from roofrack.workload import Dtypes, Failures, Lifetime, Workload
 
 STATIC = {Workload: ("phase",), Scenario: ("overlap", "features")}
 """Fields that select the compiled function instead of being traced."""
@@ -37,7 +37,8 @@ STATIC = {Workload: ("phase",), Scenario: ("overlap", "features")}
 for _noun in (
     Calibration, Kernels, Gemm, Gemms, DecodeCore, DecodeCores, PrefillCore, PrefillCores,
     LinearCore, LinearCores, Experts, ExpertsByFormat, Link, Links, Economics, FlopsPerS, Hardware,
-    Level, Model, Plan, Cost, Scenario, Dtypes, Workload, Tier, Tiers, Pool, Draft,
+    Level, Model, Plan, Cost, Scenario, Dtypes, Failures, Lifetime, Workload, Tier, Tiers, Pool,
+    Draft,
 ):  # fmt: skip
     _static = STATIC.get(_noun, ())
     _data = [f.name for f in dataclasses.fields(_noun) if f.name not in _static]

@@ -21,7 +21,8 @@ class Pass(NamedTuple):
     Of one micro-batch, whole instance. Decoding (`decode`, static) each sequence has `cached`
     tokens before the new ones, all new ones are sampled, MLA's up-projections are absorbed and the
     decode attention kernel is used. Else the new tokens are a chunk of a `prompt` of which `cached`
-    tokens were there before; quantities are means over its chunks.
+    tokens were there before; quantities are means over its chunks. Where a model `trains` (static)
+    every token is sampled.
     """
 
     decode: bool
@@ -29,11 +30,12 @@ class Pass(NamedTuple):
     new: Number
     cached: Number
     prompt: Number
+    trains: bool = False
 
     @property
     def sampled(self) -> Number:
         """Tokens that the head is asked for, for each sequence."""
-        return self.new if self.decode else self.new / self.prompt
+        return self.new if self.decode or self.trains else self.new / self.prompt
 
 
 class Share(NamedTuple):

@@ -1,7 +1,8 @@
 """The columns that say how model, plan and machine fit each other, whatever the phase makes."""
 
-from roofrack.arithmetic import Number, choose, divide
+from roofrack.arithmetic import Number, ceil, choose, divide, largest, most
 from roofrack.cost import attention, moe, money
+from roofrack.cost.forward import Parts
 from roofrack.cost.serving import NONE
 from roofrack.cost.shares import Format, Share
 from roofrack.cost.site import Site
@@ -14,7 +15,7 @@ def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number
     dense = _ridge(at, at.formats.weights) * at.formats.weights.bytes / 2.0
     experts = _ridge(at, at.formats.experts) * at.formats.experts.bytes / 2.0
     # weights held in several copies: each needs its own tokens; cp divides those of a prompt
-    divided = plan.cp if s.workload.phase == "prefill" else 1.0
+    divided = plan.cp if s.workload.phase in ("prefill", "train") else 1.0
     copies_of_attention = plan.attention_ranks * divided
     return {
         "params_total": counts.total,
@@ -44,6 +45,27 @@ def structure(at: Site, mine: Share, exchange: moe.Exchange) -> dict[str, Number
         "expert_skew": choose(m.experts > 0, moe.skew(at, mine), NONE),
         "bubble_fraction": 0.0,
     }
+
+
+def racks(at: Site) -> Number:
+    """Return how many innermost fabric domains one instance spans."""
+    return ceil(at.plan.chips / at.s.hardware.fabric[0].chips)
+
+
+def bound(t: Parts) -> Number:
+    """Return the position in Parts of what binds: the longest resource.
+
+    Weights, cache and activations share the memory: their sum competes, the largest names it.
+    """
+    memory = t.weights + t.kv + t.activation
+    top = most(most(t.weights, t.kv), t.activation)
+    competing = t._replace(
+        **{
+            name: choose(getattr(t, name) >= top, memory, 0.0)
+            for name in ("weights", "kv", "activation")
+        }
+    )
+    return largest(tuple(competing))
 
 
 def waiting(at: Site) -> dict[str, Number]:

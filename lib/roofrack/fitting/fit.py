@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 import polars as pl
-from scipy.optimize import least_squares
 
 SCALE = 0.1
 """Relative residual from which on a call counts as an outlier (soft L1)."""
@@ -94,6 +93,8 @@ def _arrays(calls: pl.DataFrame) -> dict[str, np.ndarray]:
 def _solve(
     seconds: Seconds, bounds: Mapping[str, Bound], columns: dict[str, np.ndarray], chosen: Any
 ) -> tuple[dict[str, float], np.ndarray]:
+    from scipy.optimize import least_squares  # a third of a second, of use to who fits only
+
     names = tuple(bounds)
     low, start, high = (np.log(np.array(b)) for b in zip(*bounds.values(), strict=True))
     # one size for all tables, so that a class is compiled once: the surplus has no weight

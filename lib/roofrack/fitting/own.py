@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
-from scipy.optimize import least_squares
 
 from roofrack.cost import estimate
 from roofrack.dual import Dual
@@ -146,6 +145,8 @@ def _fit(
 
     The scatter has a scaled inverse chi-squared prior of SCATTER_ROWS degrees of freedom.
     """
+    from scipy.optimize import least_squares
+
     measured = np.log([o.value for o in observed])
     low = np.full(len(FACTORS), -10.0)
     low[list(FACTORS).index("step")] = -float(s.first.calibration.step_s) / width["step"]

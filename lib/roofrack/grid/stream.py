@@ -5,7 +5,8 @@ filled up and cut off again. Block boundaries depend on the axes only: the same 
 blocks on every machine.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 
 import jax
@@ -32,8 +33,10 @@ def _options() -> dict[str, bool | int]:
     return FAST_COMPILE
 
 
-compiled = jax.jit(estimate, compiler_options=_options())
-"""The cost model, compiled once per pattern of axes, phase, overlap and features."""
+@cache
+def compiled() -> Any:
+    """Return the cost model, compiled once per pattern of axes, phase, overlap and features."""
+    return jax.jit(estimate, compiler_options=_options())
 
 
 class Block(NamedTuple):
@@ -62,14 +65,17 @@ def evaluate(scenario: Scenario, *, double: bool = True) -> dict[str, np.ndarray
     with jax.enable_x64(double):
         dtype = jnp.float64 if double else jnp.float32
         leaves = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), scenario)
-        return {name: np.asarray(value) for name, value in compiled(leaves).items()}
+        return {name: np.asarray(value) for name, value in compiled()(leaves).items()}
 
 
-def stream(study: Study, *, double: bool = False, block: int = BLOCK) -> Iterator[Block]:
-    """Yield the evaluated blocks of a study's grid."""
+def stream(
+    study: Study, *, double: bool = False, block: int = BLOCK, only: Iterable[int] | None = None
+) -> Iterator[Block]:
+    """Yield the evaluated blocks of a study's grid: all, or `only` these, by number from 0."""
     total = points(study)
     size = min(block, total)
-    for first in range(0, total, size):
+    for number in range(-(-total // size)) if only is None else only:
+        first = number * size
         flat = np.arange(first, first + size)
         index = np.unravel_index(np.minimum(flat, total - 1), study.shape) if study.axes else ()
         values: dict[str, Any] = {

@@ -16,6 +16,7 @@ from roofrack.nouns import Scenario
 from roofrack.planning.asked import LEAVES, allowed_of, check_chips, scalar
 from roofrack.planning.candidates import chips_of, cross, generate, rows_of, why, with_plans
 from roofrack.planning.effects import leaves_domain, over_fabric, shards
+from roofrack.planning.micro import OWN_REASONS, scheduled
 from roofrack.planning.refusal import Refusal, why_none
 
 __all__ = ["LEAVES", "Plans", "Refusal", "bind", "plans", "why_none"]
@@ -64,7 +65,11 @@ def plans(
     the leaf may take (false, tp-cp-ep-pp, as given): ep where there are no experts (1),
     attention_dp and tp_rows at tp=1, sequence_parallel where attention is not tensor parallel,
     pp_batch at pp=1, tp_rows without dense layers, dedup where no tokens leave the innermost
-    domain, and orders of placement by which each group meets the fabric as by another.
+    domain, and orders of placement by which each group meets the fabric as by another; of training
+    the schedule at pp=1.
+
+    In training the micro-batches of a step, their schedule and the virtual stages are varied
+    besides; attention_dp is not.
 
     Raises InputError for a scenario with axes, for a number of chips that the fabric does not
     connect, and for leaves and values that a plan does not have.
@@ -86,11 +91,13 @@ def plans(
     check_chips(s, chips)
     allowed = allowed_of(s, within or {})
     table = generate(s, np.array([chips], float), allowed, up_to=up_to)
-    table = rows_of(table, why(s, table) == 0)
+    table = rows_of(table, why(s, table) & ~OWN_REASONS == 0)
     if allowed["placement"].size > 1:
         table = over_fabric(s, table, allowed["placement"])
     table = cross(table, "dedup", allowed["dedup"], leaves_domain(s, table))
     table = cross(table, "sequence_parallel", allowed["sequence_parallel"], shards(table))
+    if s.workload.phase == "train":
+        table = scheduled(s, table, allowed)
     return Plans({name: table[name] for name in LEAVES})
 
 

@@ -17,6 +17,7 @@ from roofrack.plan import Plan
 LEAVES = (
     "pp", "tp", "cp", "dp", "tp_rows", "attention_dp", "ep", "redundant_experts",
     "overlap_batches", "pp_batch", "placement", "dedup", "sequence_parallel",
+    "microbatches", "schedule", "virtual_stages", "zero", "recompute",
 )  # fmt: skip
 """The leaves of a plan that may vary, in the order that plans are listed in: the last runs first.
 
@@ -27,6 +28,10 @@ DEGREES = ("pp", "tp", "cp", "dp")
 
 VARIED = (*DEGREES, "ep", "attention_dp", "dedup", "sequence_parallel")
 """The leaves that take all their values unless told otherwise; others stay as in the scenario."""
+
+TRAINED = (*DEGREES, "ep", "dedup", "sequence_parallel", "microbatches", "schedule",
+           "virtual_stages")  # fmt: skip
+"""The same in training."""
 
 
 def scalar(s: Scenario) -> Scenario:
@@ -55,12 +60,13 @@ def allowed_of(s: Scenario, within: Mapping[str, Any]) -> dict[str, np.ndarray]:
                 f"within.{name}: not a leaf that plans vary in, which are {', '.join(LEAVES)}."
                 f"{nearest(name, LEAVES)}"
             )
+    varied = TRAINED if s.workload.phase == "train" else VARIED
     declared = {field.name: leaf_of(field) for field in fields(Plan)}
     found = {}
     for name in LEAVES:
         leaf = declared[name]
         assert leaf is not None
-        value = within.get(name, "all" if name in VARIED else None)
+        value = within.get(name, "all" if name in varied else None)
         if value is None and name not in within:
             found[name] = np.array([getattr(s.plan, name)], float)
         elif isinstance(value, str) and value == "all":
@@ -73,6 +79,8 @@ def allowed_of(s: Scenario, within: Mapping[str, Any]) -> dict[str, np.ndarray]:
 def _every(s: Scenario, name: str, leaf: Leaf) -> np.ndarray:
     if leaf.choices or leaf.flag:
         return np.arange(len(leaf.choices) or 2, dtype=float)
+    if name == "zero":
+        return np.arange(leaf.ceiling + 1.0)
     if name == "redundant_experts":
         return np.arange(s.model.experts + 1.0)
     if name == "overlap_batches":

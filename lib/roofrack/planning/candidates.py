@@ -59,7 +59,8 @@ def rows_of(table: Table, rows: np.ndarray) -> Table:
 
 
 @cache
-def _divisors(n: int) -> np.ndarray:
+def divisors(n: int) -> np.ndarray:
+    """Return every divisor of a whole number, ascending."""
     small = np.arange(1, int(n**0.5) + 1)
     small = small[n % small == 0]
     return np.unique(np.concatenate([small, n // small])).astype(float)
@@ -79,17 +80,20 @@ def generate(
     out what the degrees alone rule out, before experts multiply it.
     """
     table = _degrees(counts, allowed, up_to)
+    single = {"microbatches": 0.0}  # micro-batches of one sequence each
     table |= {
-        name: np.full(len(table["tp"]), allowed[name][0] if allowed[name].size else 1.0)
+        name: np.full(
+            len(table["tp"]), allowed[name][0] if allowed[name].size else single.get(name, 1.0)
+        )
         for name in LEAVES
         if name not in table
     }
-    table = _cross_by(table, "tp_rows", table["tp"], _tp_rows(s, allowed))
+    table = cross_by(table, "tp_rows", table["tp"], _tp_rows(s, allowed))
     table = cross(table, "attention_dp", allowed["attention_dp"], table["tp"] > 1)
     if prune:
         table = rows_of(table, ~_settled(s, table))
     stage = table["tp"] * table["cp"] * table["dp"]
-    table = _cross_by(table, "ep", stage, _ep(s, allowed))
+    table = cross_by(table, "ep", stage, _ep(s, allowed))
     table = cross(table, "redundant_experts", allowed["redundant_experts"])
     table = cross(table, "overlap_batches", allowed["overlap_batches"])
     return cross(table, "pp_batch", allowed["pp_batch"], table["pp"] > 1)
@@ -105,10 +109,10 @@ def _degrees(counts: np.ndarray, allowed: Mapping[str, np.ndarray], up_to: bool)
             if up_to:
                 every = np.arange(1.0, rest + 1.0) if given.size == 0 else given[given <= rest]
                 return every
-            every = np.array([float(rest)]) if name == DEGREES[-1] else _divisors(rest)
+            every = np.array([float(rest)]) if name == DEGREES[-1] else divisors(rest)
             return every if given.size == 0 else given[np.isin(given, every)]
 
-        table = _cross_by(table, name, table["rest"], options)
+        table = cross_by(table, name, table["rest"], options)
         table["rest"] = table["rest"] // table[name]
     del table["rest"]
     return table
@@ -125,7 +129,7 @@ def _ep(s: Scenario, allowed: Mapping[str, np.ndarray]) -> Callable[[int], np.nd
 
     def options(stage: int) -> np.ndarray:
         if given.size == 0:
-            every = _divisors(stage)
+            every = divisors(stage)
         else:
             every = np.array(list(dict.fromkeys((given + (given == 0) * stage).tolist())))
         return every if experts else every[:1]
@@ -138,7 +142,7 @@ def _tp_rows(s: Scenario, allowed: Mapping[str, np.ndarray]) -> Callable[[int], 
     dense = any(m.moe_layers < m.layers for m in models(s))
 
     def options(tp: int) -> np.ndarray:
-        every = _divisors(tp) if given.size == 0 else given
+        every = divisors(tp) if given.size == 0 else given
         if dense:
             return every
         # without effect, but what does not divide is refused all the same
@@ -148,7 +152,7 @@ def _tp_rows(s: Scenario, allowed: Mapping[str, np.ndarray]) -> Callable[[int], 
     return options
 
 
-def _cross_by(
+def cross_by(
     table: Table, name: str, key: np.ndarray, options: Callable[[int], np.ndarray]
 ) -> Table:
     """Pair each plan with every value that its `key` leaves to a leaf."""
@@ -171,7 +175,7 @@ def _cross_by(
 def cross(table: Table, name: str, values: np.ndarray, matters: Any = True) -> Table:
     """Pair each plan with every value of a leaf, or with the first where the leaf has no effect."""
     key = np.broadcast_to(matters, table["tp"].shape).astype(float)
-    return _cross_by(table, name, key, lambda has: values if has else values[:1])
+    return cross_by(table, name, key, lambda has: values if has else values[:1])
 
 
 _IDLE = Spell(0.0, 0.0, 0.0, Parts(*[0.0] * len(Parts._fields)), (), (0.0, 0.0), ())

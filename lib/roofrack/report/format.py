@@ -160,3 +160,17 @@ def column(values: Sequence[float | None], unit: str = "", digits: int = 4) -> C
     # Counts keep no zeros after the point; measured numbers keep them, so that digits line up.
     whole = all(v is None or not math.isfinite(v) or v == round(v) for v in scaled)
     return Column(_PREFIXES[power] + head + rest, [number(v, digits, not whole) for v in scaled])
+
+
+def table(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Return lines of words in columns under a title; the first column is set left."""
+    grid = [list(headings), *(list(line) for line in lines)]
+    widths = [max(len(line[i]) for line in grid) for i in range(len(headings))]
+    rows = [
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in grid
+    ]
+    return "\n".join([title, *(f"  {row}" for row in rows)])

@@ -3,15 +3,18 @@
 from collections.abc import Mapping
 from typing import Any
 
+from roofrack.report.format import table
 from roofrack.report.text import cell
-from roofrack.report.validation_text import table
 from roofrack.searching import Found
+from roofrack.searching.found import ALONG
 from roofrack.searching.launch import Launch
-from roofrack.tables import PLACEMENTS
+from roofrack.tables import PLACEMENTS, SCHEDULES
 
 DEGREES = ("tp", "ep", "pp", "dp", "cp")
 FLAGS = ("attention_dp", "sequence_parallel", "dedup")
 SHOWN = ("usd_per_mtok", "tpot_s", "ttft_s", "tokens_per_s_per_chip", "mem_total_bytes")
+TRAINED = ("usd_per_mtok", "step_s", "mfu", "bubble_fraction", "mem_total_bytes")
+"""The same in training."""
 FRONTIER_ROWS = 8
 """Points of the frontier that are printed."""
 
@@ -32,27 +35,52 @@ def plan_words(row: Mapping[str, Any]) -> str:
         words.append(f"redundant_experts={row['redundant_experts']:g}")
     if row["overlap_batches"] != 1:
         words.append(f"overlap_batches={row['overlap_batches']:g}")
+    words += _micro_words(row)
     if row["placement"]:
         words.append(f"placement={PLACEMENTS[int(row['placement'])]}")
     return " ".join(words) or "one chip"
 
 
+def _micro_words(row: Mapping[str, Any]) -> list[str]:
+    """Return how the sequences of a training step go through the stages."""
+    words = [f"microbatches={row['microbatches']:g}"] if row["microbatches"] else []
+    if row["pp"] > 1 and row["microbatches"]:
+        words.append(SCHEDULES[int(row["schedule"])])
+    words += [f"virtual_stages={row['virtual_stages']:g}"] if row["virtual_stages"] > 1 else []
+    return words
+
+
+def layout_words(row: Mapping[str, Any]) -> str:
+    """Return the plan of a row, or the plans of its pools and how many instances each has."""
+    if row["prefill"] is None:
+        return plan_words(row)
+    first, main = row["instances"]
+    return f"prefill {first} x ({plan_words(row['prefill'])}), decode {main} x ({plan_words(row)})"
+
+
 def _headline(found: Found) -> str:
-    settings = found.points // found.plans
-    return (
-        f"{found.points:,} points, each evaluated: {found.plans:,} plans of up to "
-        f"{found.question.chips:,} chips, {settings:,} settings of each; "
-        f"{found.kept:,} keep the limits"
+    said = (
+        f"{found.points:,} points, each evaluated: {found.plans:,} plans of "
+        f"{'' if found.phase == 'train' else 'up to '}{found.question.chips:,} chips in all their "
+        f"settings; {found.kept:,} keep the limits"
     )
+    if found.sides:
+        pairs = (
+            f"{found.sides:,} of them are settings of one pool by itself; those that no other "
+            "beats are paired in every ratio of instances"
+        )
+        said = f"{said}\n{pairs}"
+    return said
 
 
 def _best(found: Found) -> str:
     axes = _axes(found)
-    results = tuple(dict.fromkeys((found.question.goal, *found.question.limits, *SHOWN)))
+    shown = TRAINED if found.phase == "train" else SHOWN
+    results = tuple(dict.fromkeys((found.question.goal, *found.question.limits, *shown)))
     results = tuple(n for n in results if any(row[n] == row[n] for row in found.best))
     lines = [
         [
-            plan_words(row),
+            layout_words(row),
             *(f"{row[name]}" for name in axes),
             f"{row['chips']:,.0f}",
             *(cell(name, row[name]) for name in results),
@@ -104,11 +132,11 @@ def _frontier(found: Found) -> str:
         return ""
     step = max((len(rows) - 1) / (FRONTIER_ROWS - 1), 1.0)
     places = sorted({round(i * step) for i in range(FRONTIER_ROWS) if round(i * step) < len(rows)})
-    x = "tpot_s" if rows[0]["tpot_s"] == rows[0]["tpot_s"] else "ttft_s"
+    x = ALONG[found.phase]
     axes = _axes(found)
     lines = [
         [
-            plan_words(rows[i]),
+            layout_words(rows[i]),
             *(f"{rows[i][name]}" for name in axes),
             f"{rows[i]['chips']:,.0f}",
             cell(x, rows[i][x]),

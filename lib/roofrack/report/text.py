@@ -19,6 +19,16 @@ HEADLINE = (
     "joule_per_token",
 )  # fmt: skip
 MEMORY = ("mem_weights_bytes", "mem_kv_bytes", "mem_activation_bytes", "mem_total_bytes")
+TRAINED_MEMORY = (
+    "mem_weights_bytes", "mem_gradient_bytes", "mem_optimizer_bytes", "mem_activation_bytes",
+    "mem_buffer_bytes", "mem_total_bytes",
+)  # fmt: skip
+TRAINED = (
+    "hfu", "mfu_non_causal", "microbatches", "microbatch", "passes_s", "bubble_s",
+    "bubble_fraction", "exposed_tp_s", "exposed_cp_s", "exposed_ep_s", "exposed_pp_s",
+    "exposed_dp_s", "exposed_offload_s", "optimizer_s", "goodput", "train_days", "usd_train",
+    "overtraining", "usd_lifetime",
+)  # fmt: skip
 SHAPE = (
     "params_total", "params_active", "kv_bytes_per_token", "sparsity", "critical_batch",
     "experts_touched", "scale_out_fraction", "context_knee_tokens",
@@ -61,7 +71,7 @@ def cell(name: str, value: Any) -> str:
         return value
     if name in ("chips", "racks"):
         return f"{value:,g}"
-    if name in ("mfu", "mbu", "hfu", "scale_out_fraction"):
+    if name in ("mfu", "mbu", "hfu", "mfu_non_causal", "bubble_fraction", "scale_out_fraction"):
         return f"{value:.1%}"
     return quantity(value, COLUMNS[name].unit if name in COLUMNS else "")
 
@@ -82,9 +92,13 @@ def _breakdown(row: Row) -> str:
             lines.append(f"  {part:<12}{cell('step_s', seconds):>10} {share:>6.1%}  {bar}{mark}")
     usable = cell("mem_capacity_bytes", row["mem_capacity_bytes"])
     lines += ["", f"memory of the fullest chip, of {usable} usable"]
-    lines += _block(row, MEMORY)
+    trains = row["phase"] == "train"
+    lines += _block(row, TRAINED_MEMORY if trains else MEMORY)
     if not row["fits"]:
         lines.append("  DOES NOT FIT: the times above are what it would cost if it did")
+    if trains:
+        lines += ["", "what a step is made of, and a run of them"]
+        lines += _block(row, [name for name in TRAINED if row[name]])
     deployed = [n for n in DEPLOYED if row[n] not in (None, 0, 1)]
     if deployed:
         lines += ["", "how the service is laid over passes and machines"]

@@ -1,11 +1,11 @@
 """A validation as text for a terminal: targets, errors by group, what was left out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import polars as pl
 
-from roofrack.report.format import NOTHING, number, percent
+from roofrack.report.format import NOTHING, number, percent, table
 from roofrack.report.validation_words import QUANTITIES, SET_WORDS, verdict_words
 from roofrack.validation.verdict import Verdict
 
@@ -22,20 +22,6 @@ def text(found: Verdict) -> str:
     if not found.facts.is_empty():
         parts.append(_facts(found))
     return "\n\n".join(parts)
-
-
-def table(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """Return lines of words in columns under a title; the first column is set left."""
-    grid = [list(headings), *(list(line) for line in lines)]
-    widths = [max(len(line[i]) for line in grid) for i in range(len(headings))]
-    rows = [
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in grid
-    ]
-    return "\n".join([title, *(f"  {row}" for row in rows)])
 
 
 def _signed(value: float | None) -> str:

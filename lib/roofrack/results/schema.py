@@ -47,7 +47,7 @@ INPUTS = {
     "ffn_calibration": Column("", "its losses, where they are others"),
     "draft_model": Column("", "model that drafts tokens, where it is another"),
     "overlap": Column("", "how the parts of a step hide behind each other"),
-    "phase": Column("", "decode, prefill or serve"),
+    "phase": Column("", "decode, prefill, serve or train"),
     "chips": Column("chips", "chips of all replicas"),
     "racks": Column("racks", "scale-up domains that one instance spans"),
 }
@@ -122,7 +122,7 @@ RESULTS = {
     "dispatch_bytes": Column("byte", "sent by a chip to experts in a layer, kept home included"),
     "combine_bytes": Column("byte", "sent back in a layer"),
     "expert_skew": Column("", "load of the busiest expert rank over the mean"),
-    "bubble_fraction": Column("", "idle share of a pipeline; 0 in steady-state inference"),
+    "bubble_fraction": Column("", "share of a step's passes that is bubble; 0 in inference"),
     "step_s_rel_std": Column("", "relative standard error of step_s; null until calibrated"),
     **{
         f"traffic_{kind}_{level}_bytes": Column(
@@ -131,6 +131,48 @@ RESULTS = {
         for kind in COLLECTIVES
         for level in range(1, DEPTH + 1)
     },
+    "microbatches": Column("", "micro-batches of a training step, on each rank"),
+    "microbatch": Column("sequences", "sequences of a micro-batch, on each rank"),
+    "passes_s": Column("s", "forward and backward passes of the slowest stage, all micro-batches"),
+    "bubble_s": Column("s", "time that stages wait while a pipeline fills and drains"),
+    "optimizer_s": Column("s", "update of the weights"),
+    **{
+        f"exposed_{kind}_s": Column("s", f"of a step, waited for {doc}")
+        for kind, doc in {
+            "tp": "tensor parallelism",
+            "cp": "context parallelism",
+            "ep": "exchanges of experts",
+            "pp": "hops between stages, but for those of a filling pipeline",
+            "dp": "gradients and weights of other ranks",
+            "offload": "the host's memory",
+        }.items()
+    },
+    "offload_bytes_per_s": Column("byte/s", "bandwidth to the host that would hide its traffic"),
+    "model_flops_per_token": Column("FLOP", "of training on a token, causal, nothing twice"),
+    "mfu_non_causal": Column("", "mfu with attention to all tokens counted, masked ones too"),
+    "hfu_non_causal": Column("", "hfu with attention to all tokens counted, masked ones too"),
+    "mem_gradient_bytes": Column("byte", "gradients on the fullest chip"),
+    "mem_buffer_bytes": Column(
+        "byte", "working buffers in training, where activations are what is kept"
+    ),
+    "mem_fullest_stage": Column("", "pipeline stage of the fullest chip, from 0"),
+    **{
+        f"traffic_dp_{level}_bytes": Column(
+            "byte", f"that a chip sends in a step for dp, on fabric level {level}"
+        )
+        for level in range(1, DEPTH + 1)
+    },
+    "goodput": Column("", "share of a run's time that failures and checkpoints leave"),
+    "checkpoint_bytes": Column("byte", "size of a checkpoint"),
+    "checkpoint_s": Column("s", "time to write a checkpoint"),
+    "checkpoint_interval_s": Column("s", "work between two checkpoints"),
+    "train_days": Column("days", "time to train on all tokens, failures included"),
+    "usd_train": Column("USD", "cost of that"),
+    "overtraining": Column("", "tokens trained on over 20 for each active parameter"),
+    "lifetime_flops": Column("FLOP", "pre-training, reinforcement learning and serving together"),
+    "lifetime_rl_flops": Column("FLOP", "of reinforcement learning, as if trained"),
+    "lifetime_serve_flops": Column("FLOP", "of serving, as if trained"),
+    "usd_lifetime": Column("USD", "cost of the model's whole life, at that of training"),
 }
 
 COLUMNS = INPUTS | RESULTS

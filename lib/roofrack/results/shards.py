@@ -9,15 +9,14 @@ import io
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from roofrack.conversion import Study
-from roofrack.grid import Block, evaluate, points, stream
+from roofrack.grid import Block, points, stream
 from roofrack.results import books
 from roofrack.results.books import ROWS
 from roofrack.results.frame import frame
@@ -74,7 +73,8 @@ def write_job(
         counts = _counts(points(study))
         missing = _missing(folder, about, counts)
         progress(sum(counts) - sum(counts[number] for number in missing))
-        for number, block in _blocks(study, missing, len(counts), double):
+        blocks = stream(study, double=double, block=ROWS, only=missing)
+        for number, block in zip(missing, blocks, strict=True):
             _write_shard(study, block, folder / books.SHARD.format(number), about)
             progress(len(block))
         _finish(folder, study, about, len(counts), started)
@@ -116,33 +116,6 @@ def _whole(shard: Path, about: Mapping[str, str], rows: int) -> bool:
     except (pl.exceptions.PolarsError, OSError, ValueError):
         return False
     return found == rows and {k: v for k, v in told.items() if k.startswith(PREFIX)} == about
-
-
-def _blocks(
-    study: Study, missing: Sequence[int], shards: int, double: bool
-) -> Iterator[tuple[int, Block]]:
-    """Yield the blocks to be written, and their numbers."""
-    if len(missing) == shards:
-        yield from enumerate(stream(study, double=double, block=ROWS))
-    else:
-        for number in missing:
-            yield number, _block(study, number, double)
-
-
-def _block(study: Study, number: int, double: bool) -> Block:
-    """Evaluate one block as `stream` does, without those before it."""
-    size = min(ROWS, points(study))
-    first = number * size
-    flat = np.minimum(np.arange(first, first + size), points(study) - 1)
-    index = np.unravel_index(flat, study.shape) if study.axes else ()
-    values = {a.path: a.values[i] for a, i in zip(study.axes, index, strict=True)}
-    columns = evaluate(study.bind(values), double=double)
-    rows = min(size, points(study) - first)
-    return Block(
-        first=first,
-        places=tuple(i[:rows] for i in index),
-        columns={name: np.broadcast_to(c, (size,))[:rows] for name, c in columns.items()},
-    )
 
 
 def _write_shard(study: Study, block: Block, path: Path, about: dict[str, str]) -> None:

@@ -7,9 +7,10 @@ import yaml
 
 from roofrack.errors import InputError, nearest
 from roofrack.planning import LEAVES
+from roofrack.results.directions import LESS, MORE
 from roofrack.results.schema import RESULTS
-from roofrack.results.table import LESS, MORE
 from roofrack.searching.launch import ENGINES
+from roofrack.tables import SERVING
 
 AUTO = "auto"
 KEYS = ("minimise", "maximise", "chips", "top", "launch")
@@ -20,9 +21,11 @@ MOST_CHIPS = 100_000
 class Asked(NamedTuple):
     """A question: the goal (a result, and whether more of it is better), limits, the space.
 
-    `limits` by column, on the side that is worse; `chips` the most of one instance; `within` what
-    leaves of the plan may be, as `planning.plans` has it; `top` plans to tell; `launch` engines
-    that the best is to be started on; `overrides` all else that was given, `batch` among it if so.
+    `limits` by column, on the side that is worse; `chips` the most of one instance, or of all
+    instances of two pools; `within` what leaves of the plan may be, as `planning.plans` has it, and
+    `within_prefill` those of the pool that prefills; `serving` modes to compare, none if the
+    overrides say it; `top` plans to tell; `launch` engines that the best is to be started on;
+    `overrides` all else that was given, `batch` among it if so.
     """
 
     goal: str
@@ -30,6 +33,9 @@ class Asked(NamedTuple):
     limits: Mapping[str, float]
     chips: int
     within: Mapping[str, Any]
+    within_prefill: Mapping[str, Any]
+    serving: tuple[str, ...]
+    auto_prefill_batch: bool
     top: int
     launch: tuple[str, ...]
     overrides: tuple[str, ...]
@@ -49,18 +55,28 @@ def asked(words: Sequence[str]) -> Asked:
     own: dict[str, str] = {}
     limits: dict[str, float] = {}
     within: dict[str, Any] = {}
+    within_prefill: dict[str, Any] = {}
+    serving: tuple[str, ...] = ()
+    auto_prefill_batch = False
     others: list[str] = []
     for word in words:
         key, equals, value = word.partition("=")
         leaf = key.removeprefix("parallelism.")
+        first = key.removeprefix("prefill.parallelism.")
         if key in KEYS:
             own[key] = value
         elif key.startswith("limits."):
             limits[_column("limits", key.removeprefix("limits."))] = _number(key, value)
         elif leaf != key and leaf in LEAVES:
             within[leaf] = "all" if value == AUTO else _values(value)
+        elif first != key and first in LEAVES:
+            within_prefill[first] = "all" if value == AUTO else _values(value)
+        elif key == "workload.serving":
+            serving = _modes(value)
         elif key in ("batch", "workload.batch") and value == AUTO:
             continue
+        elif key == "workload.prefill_batch" and value == AUTO:
+            auto_prefill_batch = True
         elif equals:
             others.append(word)
         else:
@@ -79,10 +95,33 @@ def asked(words: Sequence[str]) -> Asked:
         limits=limits,
         chips=_whole("chips", own.get("chips"), MOST_CHIPS),
         within=within,
+        within_prefill=within_prefill,
+        serving=serving,
+        auto_prefill_batch=auto_prefill_batch,
         top=_whole("top", own.get("top", "5"), 1000),
         launch=_engines(own.get("launch", "")),
         overrides=tuple(others),
     )
+
+
+def told_apart(jobs: Sequence[Sequence[str]]) -> list[dict[str, str]]:
+    """Return what each of several lists of overrides has that not all of them have."""
+    texts = [dict(word.split("=", 1) for word in job if "=" in word) for job in jobs]
+    differ = {key for text in texts for key in text if len({t.get(key) for t in texts}) > 1}
+    return [{k.rpartition(".")[2]: v for k, v in text.items() if k in differ} for text in texts]
+
+
+def _modes(text: str) -> tuple[str, ...]:
+    if text == AUTO:
+        return SERVING
+    named = tuple(dict.fromkeys(name for name in text.strip("[]").split(",") if name))
+    for name in named:
+        if name not in SERVING:
+            raise InputError(
+                f"workload.serving={name}: allowed: {', '.join((*SERVING, AUTO))}."
+                f"{nearest(name, SERVING)}"
+            )
+    return named
 
 
 def _engines(text: str) -> tuple[str, ...]:

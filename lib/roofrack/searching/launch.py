@@ -30,8 +30,26 @@ class Launch(NamedTuple):
 
 def launch(engine: str, row: Row, start: Start) -> Launch:
     """Return how one of ENGINES is started for one row of a search."""
-    refused = _never(row) or ENGINES[engine].refuses(row, start)
-    return Launch(engine, () if refused else ENGINES[engine].lines(row, start), refused)
+    how = ENGINES[engine]
+    pools = _pools(row)
+    for role, pool in pools.items():
+        if refused := _never(pool) or how.refuses(pool, start):
+            told = f"{role}: {refused}" if role else refused
+            return Launch(engine, (), told)
+    lines: list[str] = []
+    for (role, pool), count in zip(pools.items(), row.get("instances", (1,)), strict=True):
+        lines += [f"# {count} instance{'s' * (count > 1)} of {role}"] if role else []
+        lines += how.lines(pool, start, role)
+    return Launch(engine, (*lines, *([how.joined] if len(pools) > 1 else [])))
+
+
+def _pools(row: Row) -> dict[str, Row]:
+    """Return what is started, by its role: one kind of engine ("") or two."""
+    if row["prefill"] is None:
+        return {"": row}
+    first = row["prefill"]
+    prompts = row.get("workload.prefill_batch", 1) * _ranks(first) * first["pp"]
+    return {"prefill": {**first, "batch": prompts}, "decode": row}
 
 
 def checkpoint(sources: Mapping[str, str], name: str) -> str:
@@ -91,7 +109,7 @@ def _vllm_refuses(row: Row, start: Start) -> str:
     return ""
 
 
-def _vllm(row: Row, start: Start) -> tuple[str, ...]:
+def _vllm(row: Row, start: Start, role: str) -> tuple[str, ...]:
     replicas = _replicas(row, start)
     ranks = 1 if replicas else _ranks(row)
     tp = 1 if row["attention_dp"] else row["tp"]
@@ -100,6 +118,8 @@ def _vllm(row: Row, start: Start) -> tuple[str, ...]:
     words += [f"--data-parallel-size {ranks}"] if ranks > 1 else []
     words += ["--enable-expert-parallel"] if start.experts and row["ep"] > 1 else []
     words.append(f"--max-num-seqs {_each(row, _ranks(row))} --max-model-len {start.tokens}")
+    transfer = '{"kv_connector": "NixlConnector", "kv_role": "kv_both"}'
+    words += [f"--kv-transfer-config '{transfer}'"] if role else []
     return (*_beside(row, start), " ".join(words))
 
 
@@ -109,7 +129,7 @@ def _sglang_refuses(row: Row, start: Start) -> str:
     return ""
 
 
-def _sglang(row: Row, start: Start) -> tuple[str, ...]:
+def _sglang(row: Row, start: Start, role: str) -> tuple[str, ...]:
     alone = _replicas(row, start)
     size = int(row["tp"]) if alone else _stage(row)
     ranks = _ranks(row) // (int(row["dp"]) if alone else 1)
@@ -120,6 +140,7 @@ def _sglang(row: Row, start: Start) -> tuple[str, ...]:
     words += [f"--ep-size {row['ep']:g}"] if start.experts and row["ep"] > 1 else []
     batch = math.ceil(row["batch"] / (row["dp"] if alone else 1))
     words.append(f"--max-running-requests {batch} --context-length {start.tokens}")
+    words += [f"--disaggregation-mode {role}"] if role else []
     return (*_beside(row, start), " ".join(words))
 
 
@@ -129,7 +150,7 @@ def _trtllm_refuses(row: Row, start: Start) -> str:
     return _sglang_refuses(row, start)
 
 
-def _trtllm(row: Row, start: Start) -> tuple[str, ...]:
+def _trtllm(row: Row, start: Start, role: str) -> tuple[str, ...]:
     alone = _replicas(row, start)
     size = int(row["tp"]) if alone else _stage(row)
     parallel = bool(row["attention_dp"]) or (row["dp"] > 1 and not alone)
@@ -137,19 +158,37 @@ def _trtllm(row: Row, start: Start) -> tuple[str, ...]:
     words += [f"--pp_size {row['pp']:g}"] if row["pp"] > 1 else []
     words += [f"--ep_size {row['ep']:g}"] if start.experts and row["ep"] > 1 else []
     words.append(f"--max_batch_size {_each(row, _ranks(row))} --max_seq_len {start.tokens}")
-    words += ["--extra_llm_api_options extra.yaml"] if parallel else []
-    extra = ("echo 'enable_attention_dp: true' > extra.yaml",) if parallel else ()
-    return (*_beside(row, start), *extra, " ".join(words))
+    extra = ["enable_attention_dp: true"] if parallel else []
+    extra += ["cache_transceiver_config: {backend: DEFAULT}"] if role else []
+    file = f"{role or 'extra'}.yaml"
+    words += [f"--extra_llm_api_options {file}"] if extra else []
+    written = (
+        ("printf '" + "".join(f"{line}\\n" for line in extra) + f"' > {file}",) if extra else ()
+    )
+    return (*_beside(row, start), *written, " ".join(words))
 
 
 class _Engine(NamedTuple):
     refuses: Callable[[Row, Start], str]
-    lines: Callable[[Row, Start], tuple[str, ...]]
+    lines: Callable[[Row, Start, str], tuple[str, ...]]
+    joined: str
 
 
 ENGINES: dict[str, _Engine] = {
-    "vllm": _Engine(_vllm_refuses, _vllm),
-    "sglang": _Engine(_sglang_refuses, _sglang),
-    "trtllm": _Engine(_trtllm_refuses, _trtllm),
+    "vllm": _Engine(
+        _vllm_refuses, _vllm, "# requests go to a prefill and then to a decode instance by a proxy"
+    ),
+    "sglang": _Engine(
+        _sglang_refuses,
+        _sglang,
+        "# in front of them: python -m sglang_router.launch_router "
+        "--pd-disaggregation --prefill URL --decode URL",
+    ),
+    "trtllm": _Engine(
+        _trtllm_refuses,
+        _trtllm,
+        "# in front of them: trtllm-serve disaggregated -c FILE, which "
+        "names the URLs as context_servers and generation_servers",
+    ),
 }
 """By the name that a search takes."""

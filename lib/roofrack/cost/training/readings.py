@@ -1,0 +1,184 @@
+"""What hides behind what on one stage: from its parts to seconds of a forward and a backward pass.
+
+The readings are those of inference (`cost.overlap`): `smooth` takes each block at its roofline and
+hides what the plan says; `ideal` hides all behind the longest resource of a pass, `none` nothing;
+`matmul` hides weights behind arithmetic. What travels while the chip computes takes some of its
+speed: `parallelism.overlap_loss` of every hidden second is lost again.
+"""
+
+from typing import NamedTuple
+
+from roofrack.arithmetic import Number, choose, least, most
+from roofrack.cost.site import Site
+from roofrack.cost.training.exchanges import Sent
+from roofrack.cost.training.times import Spent, Timed
+from roofrack.tables import RECOMPUTE, SCHEDULES
+
+SELECTIVE, FULL = float(RECOMPUTE.index("selective")), float(RECOMPUTE.index("full"))
+DUALPIPE = float(SCHEDULES.index("dualpipe"))
+
+
+class Part(NamedTuple):
+    """A stage, or a part of its layers: what it computes and what it exchanges."""
+
+    timed: Timed
+    sent: Sent
+
+
+class Reading(NamedTuple):
+    """Seconds of a micro-batch on a stage.
+
+    `forward`, the whole `backward` (recomputation included) and of it what is for the gradients of
+    `weights`; `pair` of a forward and a backward of two micro-batches at once.
+    """
+
+    forward: Number
+    backward: Number
+    weights: Number
+    pair: Number
+
+    def minus(self, other: "Reading", ways: Number) -> "Reading":
+        """Return the difference to another, divided; never below 0."""
+        return Reading(*(most(a - b, 0.0) / ways for a, b in zip(self, other, strict=True)))
+
+
+def recomputed(at: Site, full_layers: Number) -> tuple[Number, Number]:
+    """Return which share of the layers is computed again, and whether their cores alone are.
+
+    A fused core computes its scores again in any case: `selective` adds nothing to it.
+    """
+    plan = at.s.plan
+    some = least(1.0, plan.recompute_layers / full_layers)
+    share = choose(plan.recompute_layers > 0, some, 1.0)
+    whole = choose(plan.recompute == FULL, share, 0.0)
+    unfused = choose(plan.flash_attention > 0, 0.0, 1.0)
+    return whole, choose(plan.recompute == SELECTIVE, unfused, 0.0)
+
+
+def read(at: Site, overlap: str, stage: Part, body: Part, full_layers: Number) -> Reading:
+    """Return the seconds of a stage under an overlap; `body` is the stage without its heads."""
+    whole, cores = recomputed(at, full_layers)
+    forward = _forward_s(at, overlap, stage)
+    again = whole * _forward_s(at, overlap, body) + cores * _work(overlap, body.timed.core)
+    own = _backward_s(at, overlap, stage)
+    t = stage.timed
+    weights = _work(overlap, t.weights)
+    backward = own + again
+    pair = forward + backward
+    if overlap not in ("ideal", "none"):
+        computed = t.forward.busy + t.inputs.busy + t.weights.busy
+        pair = pair - _kept(at) * _beside(at) * least(2.0 * stage.sent.ep_s, computed)
+    return Reading(forward, backward, weights, pair)
+
+
+def _kept(at: Site) -> Number:
+    """Return what is won of a hidden second."""
+    return 1.0 - at.s.plan.overlap_loss
+
+
+def _memory(t: Spent) -> Number:
+    return t.weights + t.kv + t.activation
+
+
+def _work(overlap: str, t: Spent) -> Number:
+    """Return the seconds of what is computed, launches included."""
+    if overlap == "ideal":
+        return most(t.compute, _memory(t)) + t.launch
+    if overlap == "none":
+        return t.compute + _memory(t) + t.launch
+    if overlap == "matmul":
+        return t.kv + most(t.compute, t.weights) + t.activation + t.launch
+    return t.busy + t.launch
+
+
+def _ring(at: Site) -> Number:
+    """Return 1 where keys and values come round while the core works on others."""
+    return choose(at.s.plan.context_parallel > 0, 0.0, 1.0)
+
+
+def _forward_s(at: Site, overlap: str, of: Part) -> Number:
+    t, moved = of.timed.forward, of.sent
+    sent = moved.tp_forward + moved.cp_forward + moved.ep_s
+    if overlap == "ideal":
+        return most(most(t.compute, _memory(t)), sent) + t.launch
+    if overlap == "none":
+        # levels of an exchange that run at once are parts of their own
+        return _work(overlap, t) + moved.tp_forward + moved.cp_forward + moved.ep
+    _, beside, _ = _hidden(at, of)
+    own = at.s.calibration.comm_overlap if overlap == "smooth" else 0.0
+    hidden = beside + own * least(t.busy - least(beside, t.busy), sent - beside)
+    return _work(overlap, t) + sent - _kept(at) * hidden
+
+
+def _backward_s(at: Site, overlap: str, of: Part) -> Number:
+    """Return the seconds of the gradients; what hides behind which product is as in `exchanges`."""
+    t, moved = of.timed, of.sent
+    tp = moved.tp_both + moved.tp_inputs + moved.tp_weights
+    sent = tp + moved.cp_backward + moved.ep_s
+    both = t.inputs.plus(t.weights)
+    if overlap == "ideal":
+        return most(most(both.compute, _memory(both)), sent) + both.launch
+    if overlap == "none":
+        return _work(overlap, both) + tp + moved.cp_backward + moved.ep
+    beside, _, ring = _hidden(at, of)
+    hidden = at.s.plan.overlap_tp * beside + ring
+    return _work(overlap, t.inputs) + _work(overlap, t.weights) + sent - _kept(at) * hidden
+
+
+def exposed(
+    at: Site, overlap: str, stage: Part, body: Part, full_layers: Number
+) -> dict[str, Number]:
+    """Return seconds of exchanges of a micro-batch that a stage waits for, by cause.
+
+    What `calibration.comm_overlap` hides of a forward pass is not told apart.
+    """
+    whole, _ = recomputed(at, full_layers)
+    t, moved, again = stage.timed, stage.sent, body.sent
+    if overlap == "none":
+        tp = moved.tp_both + moved.tp_inputs + moved.tp_weights
+        return {
+            "tp": moved.tp_forward + tp + whole * again.tp_forward,
+            "cp": moved.cp_forward + moved.cp_backward + whole * again.cp_forward,
+            "ep": 2.0 * moved.ep + whole * again.ep,
+        }
+    if overlap == "ideal":
+        return dict.fromkeys(("tp", "cp", "ep"), 0.0)
+    ring, tp, core = _ring(at), at.s.plan.overlap_tp, t.core.busy
+    computed = t.forward.busy + t.inputs.busy + t.weights.busy
+    return {
+        "tp": moved.tp_forward
+        + moved.tp_both
+        + _left(moved.tp_inputs, t.weights.busy, tp)
+        + _left(moved.tp_weights, t.inputs.busy, tp)
+        + whole * again.tp_forward,
+        "cp": _left(moved.cp_forward, core, ring)
+        + _left(moved.cp_backward, 2.0 * core, ring)
+        + whole * _left(again.cp_forward, body.timed.core.busy, ring),
+        "ep": _left(2.0 * moved.ep_s, computed, _beside(at)) + whole * again.ep_s,
+    }
+
+
+def _left(sent: Number, behind: Number, hides: Number) -> Number:
+    """Return what is waited for of something sent, where it `hides` (1, else 0) behind another."""
+    return sent - hides * sent + hides * most(sent - behind, 0.0)
+
+
+def _beside(at: Site) -> Number:
+    """Return 1 where exchanges of experts pass while another micro-batch is computed."""
+    return most(at.s.plan.overlap_ep, choose(at.s.plan.schedule == DUALPIPE, 1.0, 0.0))
+
+
+def _hidden(at: Site, of: Part) -> tuple[Number, Number, Number]:
+    """Return what may hide of tensor parallelism backward, and of a ring forward and backward.
+
+    The core has two gradients for each of its products forward.
+    """
+    t, moved = of.timed, of.sent
+    beside = least(moved.tp_inputs, t.weights.busy)
+    beside = beside + least(moved.tp_weights, t.inputs.busy)
+    ring = _ring(at)
+    return (
+        beside,
+        ring * least(moved.cp_forward, t.core.busy),
+        ring * least(moved.cp_backward, 2.0 * t.core.busy),
+    )
