@@ -1,7 +1,8 @@
 """roofrack: what a large language model costs on given hardware, why, and what to change.
 
 The Python contract: `scenario`, `estimate`, `sweep`, `load`, `search`, `elasticities`,
-`solve`, `calibrate`, `validate`. Loaded on first use, so that `import roofrack` costs nothing.
+`solve`, `calibrate`, `timeline`, `validate`. Loaded on first use, so that `import roofrack` costs
+nothing.
 """
 
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         search,
         solve,
         sweep,
+        timeline,
         validate,
     )
 
@@ -29,6 +31,7 @@ __all__ = [
     "search",
     "solve",
     "sweep",
+    "timeline",
     "validate",
 ]
 

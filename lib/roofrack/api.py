@@ -25,6 +25,7 @@ from roofrack.results.schema import COLUMNS
 from roofrack.searching import Found, answer
 
 if TYPE_CHECKING:
+    from roofrack.timelines import Timeline
     from roofrack.validation.verdict import Verdict
 
 
@@ -230,22 +231,40 @@ def report(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:
     return path
 
 
+def timeline(*overrides: str, config_dir: str | Path | None = None) -> "Timeline":
+    """Return one training step, pass by pass: `rows` for charts, a `trace`, and a `summary`.
+
+    The schedule is played with the seconds that the cost model gives each stage. `rows` is a Polars
+    frame (`roofrack.schedules.gantt`), `trace` what `roofrack timeline` writes, as a dict. Raises
+    InputError for bad input, for axes, and for another phase than `train`.
+
+    >>> plan = "parallelism=train_tp8_pp8", "workload.global_batch=16"
+    >>> step = timeline("workload=train", "model=llama3_1_70b", *plan)
+    >>> step.summary.schedule, step.summary.stages[0].held, step.rows.height
+    ('1f1b', 8.0, 280)
+    """
+    from roofrack import timelines
+
+    return timelines.timeline(overrides, config_dir)
+
+
 def validate(
     rows: str = "all",
     calibration: str = "auto",
     out: str | Path | None = None,
     export: Sequence[str] = (),
 ) -> "Verdict":
-    """Predict measured serving runs and published facts, and return what the errors are.
+    """Predict measured serving runs, published facts and training runs; return what errors are.
 
     `rows`: `silicon` (the runs of the package aiconfigurator-core), `published` (the facts that
-    ship) or `all`. `calibration`: `auto`, that of the machine and engine of each run, or one name.
-    `out`: a folder that tables and a page are written to, and charts as `export`. Raises
-    InputError, also where the package is asked for and not installed.
+    ship), `training` (the training runs that ship) or `all`. `calibration`: `auto`, that of the
+    machine and engine of each run, or one name. `out`: a folder that tables and a page are written
+    to, and charts as `export`. Raises InputError, also where the package is asked for and not
+    installed.
 
     >>> validate("facts")
     Traceback (most recent call last):
-    roofrack.errors.InputError: rows=facts: allowed: all, silicon, published.
+    roofrack.errors.InputError: rows=facts: allowed: all, silicon, published, training.
     """
     from roofrack.report import export as exporting
     from roofrack.report.page import render

@@ -102,6 +102,24 @@ def _report(words: list[str]) -> None:
     print(arguments.shown(api.report(folder, export=export)))
 
 
+def _timeline(words: list[str]) -> None:
+    """Write one training step as a trace, and print what it shows."""
+    flags = arguments.parse(words)
+    if flags.show or flags.shell_completion or flags.multirun:
+        raise InputError("timeline takes the flags --help and --config-dir only")
+    if not flags.overrides or "=" in flags.overrides[0]:
+        raise InputError(f"timeline takes the file to write first: timeline {TIMELINE_USAGE}")
+    path, *overrides = flags.overrides
+    from roofrack import timelines
+    from roofrack.report.timeline_text import text
+
+    timelines.check(Path(path))
+    found = timelines.timeline(overrides, flags.config_dir)
+    timelines.write(Path(path), found.trace)
+    print(text(found.summary))
+    print(f"\n{arguments.shown(Path(path))}: open it in ui.perfetto.dev or chrome://tracing")
+
+
 def _exports(chosen: dict[str, str]) -> tuple[str, ...]:
     kinds = chosen["export"].strip("[]").split(",") if "export" in chosen else ()
     return tuple(arguments.one_of("export", kind, EXPORTS) for kind in kinds)
@@ -124,6 +142,8 @@ The best plan, batch and setting of a whole space, every point of it evaluated.
   hardware=NAME ...    any other override, as of `roofrack point`; several machines, models or
                        formats compete; a list of numbers is one more axis"""
 
+TIMELINE_USAGE = "OUT.json [KEY=VALUE ...] [--config-dir DIR]"
+
 VERBS = {
     "search": Verb(
         "the best plan and batch under limits: roofrack search chips=N limits.tpot_s=X ...",
@@ -141,9 +161,15 @@ VERBS = {
         _calibrate,
     ),
     "validate": Verb(
-        "predictions against measured runs: roofrack validate [rows=silicon|published|all]",
-        "[rows=silicon|published|all] [calibration=auto|NAME] [export=png,svg,csv] [out=DIR]",
+        "predictions against measured runs: roofrack validate [rows=silicon|published|training]",
+        "[rows=silicon|published|training|all] [calibration=auto|NAME] [export=png,svg,csv]"
+        " [out=DIR]",
         _validate,
+    ),
+    "timeline": Verb(
+        "a training step as a trace for ui.perfetto.dev: roofrack timeline OUT.json ...",
+        TIMELINE_USAGE,
+        _timeline,
     ),
     "report": Verb(
         "make the report of a finished sweep again: roofrack report DIR [export=png,svg,csv]",

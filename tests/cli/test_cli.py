@@ -83,7 +83,7 @@ def test_info_shows_where_the_configuration_comes_from(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("roofrack ", "point sweep search import calibrate validate report"),
+        ("roofrack ", "point sweep search import calibrate validate timeline report"),
         ("roofrack po", "point"),
         ("roofrack point hardware=h100_s", "hardware=h100_sxm"),
         ("roofrack sweep workload.ph", "workload.phase="),
@@ -100,8 +100,8 @@ LONG = "batch=[" + ",".join(map(str, range(10_000))) + "]"
 BAD = [
     (
         ["pont"],
-        "pont: no such verb; allowed: point, sweep, search, import, calibrate, validate, report. "
-        "Did you mean 'point'?",
+        "pont: no such verb; allowed: point, sweep, search, import, calibrate, validate, timeline, "
+        "report. Did you mean 'point'?",
     ),
     (["point", "hardware=h1000_sxm"], "Did you mean 'h100_sxm'?"),
     (["point", "hardwre=b200"], "hardwre=b200: no such key"),

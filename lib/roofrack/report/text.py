@@ -159,7 +159,8 @@ def _block(row: Row, names: Sequence[str]) -> list[str]:
 
 def _table(rows: Sequence[Row], columns: Sequence[str]) -> str:
     """Return one line per row: what differs between rows, then the main results."""
-    inputs = dict.fromkeys(k for row in rows for k in row if k not in COLUMNS or k in INPUTS)
+    named = (k for row in rows for k in row if k not in COLUMNS or k in INPUTS)
+    inputs = dict.fromkeys(k for k in named if k != "elasticities")
     differs = [name for name in inputs if len({row.get(name) for row in rows}) > 1]
     shown = (n for n in columns if any(r.get(n) is not None for r in rows))
     names = list(dict.fromkeys([*differs, *shown]))

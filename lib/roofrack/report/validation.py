@@ -5,6 +5,7 @@ import shlex
 import polars as pl
 
 from roofrack.report import validation_sections as sections
+from roofrack.report import validation_training as training
 from roofrack.report.format import number, percent
 from roofrack.report.page import Finding, Job, Page, Provenance
 from roofrack.report.validation_words import tpot, verdict_words
@@ -19,6 +20,8 @@ def page(found: Verdict) -> Page:
     """Return the page of a validation."""
     serving = not found.runs.is_empty()
     parts = [*(sections.serving(found) if serving else ()), *sections.published(found)]
+    if found.training is not None:
+        parts.append(training.section(found.training, found.trained))
     return Page(
         title="Predictions against measurements",
         question="How far are predictions from what others measured, and in which direction?",
@@ -35,6 +38,7 @@ def page(found: Verdict) -> Page:
             facts={
                 "measured numbers": number(found.lines.height, 9),
                 "counted runs": number(tpot(found.counted).height, 9),
+                "training runs": number(found.trained.height, 9),
             },
         ),
         reference="the target",
@@ -59,10 +63,17 @@ def _answer(found: Verdict) -> str:
             f"Of {number(row['rows'], 9)} published facts half are within"
             f" {percent(row['median_abs'], 3)}."
         )
+    if found.training is not None:
+        parts.append(training.answer(found.training))
     return " ".join(parts)
 
 
 def _findings(found: Verdict) -> tuple[Finding, ...]:
+    trained = training.findings(found.training) if found.training is not None else ()
+    return (*_served(found), *trained)
+
+
+def _served(found: Verdict) -> tuple[Finding, ...]:
     if found.runs.is_empty():
         return ()
     made = []
@@ -138,4 +149,9 @@ def _sources(found: Verdict) -> tuple[tuple[str, str], ...]:
         folder = "lib/roofrack/validation"
         given.append(("Published facts", f"{folder}/published.csv, row by row"))
         given.append(("Published collectives", f"{folder}/published_collectives.csv, row by row"))
+    if found.training is not None:
+        folder = "lib/roofrack/validation"
+        given.append(("Training runs", f"{folder}/training.csv and training_vtrain.csv"))
+        given.append(("What holds for a group of them", f"{folder}/training_groups.yaml"))
+        given.append(("Errors published by other tools", f"{folder}/training_peers.csv"))
     return tuple(given)

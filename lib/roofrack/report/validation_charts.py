@@ -23,9 +23,21 @@ WIDEST = 1.5
 """Largest logarithm that the histogram shows; the rest is in its last bars."""
 
 SHARES = (
-    *("median_abs", "mean_abs", "bias", "within", "inside", "share", "limit", "found", "error"),
+    *(
+        "median_abs",
+        "mean_abs",
+        "worst",
+        "bias",
+        "within",
+        "inside",
+        "share",
+        "limit",
+        "found",
+        "error",
+    ),
     *("median_ours", "median_theirs", "mean_ours", "mean_theirs", "closer"),
-    *("covered_learnt", "covered_tested", "covered_now"),
+    *("covered_learnt", "covered_tested", "covered_now", "over", "mean"),
+    *("worst_ours", "worst_theirs"),
 )
 """Columns that pages show in percent."""
 
@@ -40,24 +52,26 @@ def table(key: str, title: str, caption: str, rows: pl.DataFrame) -> Figure:
     return Figure(key, title, None, "", caption, in_percent(rows), {}, LABELS)
 
 
-def _coloured(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
-    """Return rows with `shown`, the model or OTHERS, and the order of its values."""
-    most = rows.group_by("model").len().sort("len", "model", descending=[True, False])["model"]
+def coloured(rows: pl.DataFrame, by: str = "model") -> tuple[pl.DataFrame, list[str]]:
+    """Return rows with `shown`, what stands in a column or OTHERS, and the order of its values."""
+    most = rows.group_by(by).len().sort("len", by, descending=[True, False])[by]
     kept = most.head(MOST_COLOURS).to_list()
-    shown = pl.when(pl.col("model").is_in(kept)).then(pl.col("model")).otherwise(pl.lit(OTHERS))
+    shown = pl.when(pl.col(by).is_in(kept)).then(pl.col(by)).otherwise(pl.lit(OTHERS))
     order = [*kept, OTHERS] if len(most) > len(kept) else kept
     return rows.with_columns(shown=shown), order
 
 
-def parity(rows: pl.DataFrame, key: str, name: str) -> Figure:
-    """Draw predicted against measured seconds, both logarithmic, a colour a model."""
-    drawn, order = _coloured(rows.filter(pl.col("log_ratio").is_not_null()))
-    kept = drawn.select(
-        *("measured", "predicted", "shown", "model", "hardware", "backend", "version"),
-        *("prompt", "output", "concurrency", "id"),
-    )
-    low = float(min(kept["measured"].min(), kept["predicted"].min()))  # type: ignore[arg-type,type-var]
-    high = float(max(kept["measured"].max(), kept["predicted"].max()))  # type: ignore[arg-type,type-var]
+def ends_of(kept: pl.DataFrame) -> tuple[float, float]:
+    """Return the least and the largest number measured or predicted."""
+    both = pl.concat([kept["measured"], kept["predicted"].alias("measured")])
+    return float(both.min()), float(both.max())  # type: ignore[arg-type]
+
+
+def scatter(
+    kept: pl.DataFrame, name: str, unit: str, legend: str, order: list[str], tips: tuple[Any, ...]
+) -> Any:
+    """Draw `predicted` over `measured`, both logarithmic, `shown` as colour and shape."""
+    low, high = ends_of(kept)
     ends = [low / 1.1, high * 1.1]
     both = pl.DataFrame({"x": ends, "same": ends})
     line = alt.Chart(both).mark_line(strokeWidth=1.2, color="currentColor", opacity=0.7)
@@ -67,12 +81,24 @@ def parity(rows: pl.DataFrame, key: str, name: str) -> Figure:
     )
     points = alt.Chart(kept.drop("id")).mark_point(size=26, opacity=0.6, clip=True)
     points = points.encode(
-        theme.axis(alt.X, "measured", f"Measured {name}", "s", log=True, domain=ends),
-        theme.axis(alt.Y, "predicted", f"Predicted {name}", "s", log=True, domain=ends),
-        **theme.series("shown", "Model", order, by="shape"),
+        theme.axis(alt.X, "measured", f"Measured {name}", unit, log=True, domain=ends),
+        theme.axis(alt.Y, "predicted", f"Predicted {name}", unit, log=True, domain=ends),
+        **theme.series("shown", legend, order, by="shape"),
     )
     points = theme.tooltips(
-        points,
+        points, *tips, ("measured", "Measured", unit), ("predicted", "Predicted", unit)
+    )
+    return alt.layer(band, line.encode(x="x:Q", y="same:Q"), points).properties(height=420)
+
+
+def parity(rows: pl.DataFrame, key: str, name: str) -> Figure:
+    """Draw predicted against measured seconds, both logarithmic, a colour a model."""
+    drawn, order = coloured(rows.filter(pl.col("log_ratio").is_not_null()))
+    kept = drawn.select(
+        *("measured", "predicted", "shown", "model", "hardware", "backend", "version"),
+        *("prompt", "output", "concurrency", "id"),
+    )
+    tips = (
         ("model", "Model", None),
         ("hardware", "Machine", None),
         ("backend", "Engine", None),
@@ -80,11 +106,10 @@ def parity(rows: pl.DataFrame, key: str, name: str) -> Figure:
         ("concurrency", "Clients"),
         ("prompt", "Prompt"),
         ("output", "Output"),
-        ("measured", "Measured", "s"),
-        ("predicted", "Predicted", "s"),
     )
-    chart = alt.layer(band, line.encode(x="x:Q", y="same:Q"), points)
+    chart = scatter(kept, name, "s", "Model", order, tips)
     total = statistics(rows).row(0, named=True)
+    low, high = ends_of(kept)
     said = (
         f"{number(total['rows'], 9)} runs from {quantity(low, 's')} to {quantity(high, 's')};"
         f" median error {percent(total['median_abs'])}, {percent(total['within'])} within 20 %."
@@ -92,7 +117,7 @@ def parity(rows: pl.DataFrame, key: str, name: str) -> Figure:
     return Figure(
         key,
         f"{name}: predicted against measured",
-        chart.properties(height=420),
+        chart,
         said,
         "On the line a prediction is exact, in the band within 20 %; above it is too slow.",
         kept,

@@ -5,8 +5,9 @@ from typing import Any
 
 import polars as pl
 
+from roofrack.report import validation_training_text
 from roofrack.report.format import NOTHING, number, percent, table
-from roofrack.report.validation_words import QUANTITIES, SET_WORDS, verdict_words
+from roofrack.report.validation_words import QUANTITIES, SET_WORDS, limit_words, verdict_words
 from roofrack.validation.verdict import Verdict
 
 SHOWN = ("model", "machine", "backend", "origin")
@@ -21,6 +22,8 @@ def text(found: Verdict) -> str:
         parts += [_learnt(found), _peers(found)]
     if not found.facts.is_empty():
         parts.append(_facts(found))
+    if found.training is not None:
+        parts += validation_training_text.parts(found.training)
     return "\n\n".join(parts)
 
 
@@ -49,7 +52,7 @@ def _targets(found: Verdict) -> str:
         (
             row["target"] + (f" ({row['which']})" if row["which"] else ""),
             percent(row["found"], 3),
-            ("at least " if row["least"] else "at most ") + percent(row["limit"], 3),
+            limit_words(row["limit"], row["least"]),
             verdict_words(row["met"]),
             number(row["rows"], 9),
         )

@@ -7,9 +7,21 @@ The oracle of the closed forms of `roofrack.cost.schedules`.
 (21.0, 8.0)
 """
 
+from roofrack.schedules.after import After
 from roofrack.schedules.gantt import gantt
 from roofrack.schedules.orders import Op, Schedule, schedule
 from roofrack.schedules.simulate import Event, Run, Times, simulate
 from roofrack.schedules.trace import trace
 
-__all__ = ["Event", "Op", "Run", "Schedule", "Times", "gantt", "schedule", "simulate", "trace"]
+__all__ = [
+    "After",
+    "Event",
+    "Op",
+    "Run",
+    "Schedule",
+    "Times",
+    "gantt",
+    "schedule",
+    "simulate",
+    "trace",
+]

@@ -107,9 +107,10 @@ class Excluded:
 
     def _running(self, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """Count what cannot run or does not fit, and return what does."""
-        masks = columns["why_invalid"].astype(np.int64)
+        masks = columns["why_invalid"]
         runs = masks == 0
-        for mask, number in zip(*np.unique(masks[~runs], return_counts=True), strict=True):
+        wrong = masks[~runs].astype(np.int64)
+        for mask, number in zip(*np.unique(wrong, return_counts=True), strict=True):
             for bit, reason in enumerate(REASONS):
                 if int(mask) >> bit & 1:
                     self.counts[reason] += int(number)

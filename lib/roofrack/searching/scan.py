@@ -58,6 +58,11 @@ class Pass(NamedTuple):
         return found
 
 
+def _dtype(column: str) -> Any:
+    """Return what a column is held in: a mask has more bits than single precision."""
+    return jnp.int32 if column == "why_invalid" else jnp.float32
+
+
 class _Kept:
     """A reduction that keeps all of a block: a row for each step, a column for each lane."""
 
@@ -65,7 +70,7 @@ class _Kept:
         self.columns = columns
 
     def start(self, lanes: int, steps: int) -> dict[str, Any]:
-        return {name: jnp.zeros((steps, lanes), jnp.float32) for name in self.columns}
+        return {name: jnp.zeros((steps, lanes), _dtype(name)) for name in self.columns}
 
     def step(self, so_far: Any, columns: Mapping[str, Any], number: Any) -> dict[str, Any]:
         return {
@@ -195,7 +200,7 @@ def _compiled(
     def function(values: Mapping[str, Any]) -> dict[str, Any]:
         with arithmetic.apart(), np.errstate(all="ignore"):
             found = over.function(put(sample, values, LEVELS))
-        return {name: jnp.asarray(found[name], jnp.float32) for name in over.columns}
+        return {name: jnp.asarray(found[name], _dtype(name)) for name in over.columns}
 
     def build() -> Any:
         parts = take_apart(function, depends, jnp.float32)

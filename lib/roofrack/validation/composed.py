@@ -88,3 +88,36 @@ def scenario(rows: pl.DataFrame, options: Options) -> Any:
     places = {a.path: [values[a.path].index(text[a.path]) for text in texts] for a in study.axes}
     bound = study.bind({axis.path: axis.values[places[axis.path]] for axis in study.axes})
     return jax.tree.map(lambda leaf: np.broadcast_to(leaf, (len(rows),)), bound)
+
+
+def evaluated(rows: pl.DataFrame, overrides: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """Return every result of rows (`id`, `overrides`) by its name, an array with a value a row.
+
+    `overrides` are set in every row besides, `calibration=ideal` for example. Rows that choose the
+    same files and set the same keys are one scenario, and those of one structure (phase, parts of
+    the deployment) are evaluated together; NaN where the structure of a row has no such column.
+    Raises InputError naming a row that does not compose.
+    """
+    import jax
+
+    from roofrack.cost import estimate, pytrees  # noqa: F401  (pytrees registers the nouns)
+
+    options = chosen(rows["overrides"], overrides)
+    alike: dict[Any, list[int]] = {}
+    for index, text in enumerate(rows["overrides"]):
+        asked = given(text)
+        same = tuple((key, asked[key] if key in CHOSEN else "") for key in sorted(asked))
+        alike.setdefault(same, []).append(index)
+    together: dict[Any, list[tuple[list[int], Any]]] = {}
+    for places in alike.values():
+        s = scenario(rows[places], options)
+        together.setdefault(jax.tree.structure(s), []).append((places, s))
+    found: dict[str, np.ndarray] = {}
+    for parts in together.values():
+        stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[s for _, s in parts])
+        with np.errstate(all="ignore"):  # NumPy: compiling each structure would take a minute
+            columns = estimate(stacked)
+        where = np.concatenate([places for places, _ in parts])
+        for name, column in columns.items():
+            found.setdefault(name, np.full(len(rows), np.nan))[where] = column
+    return found

@@ -33,9 +33,9 @@ def with_errors(rows: pl.DataFrame) -> pl.DataFrame:
 def statistics(rows: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
     """Return errors by group, the largest group first; one row over all if `by` is empty.
 
-    Columns: `rows` (with an error), `median_abs` and `mean_abs` (of |error|), `bias` (median
-    log_ratio), `within` (share of rows within 20 %), `inside` (share inside their 80 % interval,
-    of those that have one).
+    Columns: `rows` (with an error), `median_abs`, `mean_abs` and `worst` (of |error|), `bias`
+    (median log_ratio), `within` (share of rows within 20 %), `inside` (share inside their 80 %
+    interval, of those that have one).
     """
     used = rows.filter(pl.col("log_ratio").is_not_null())
     size = pl.col("error").abs()
@@ -43,6 +43,7 @@ def statistics(rows: pl.DataFrame, by: Sequence[str] = ()) -> pl.DataFrame:
         pl.len().alias("rows"),
         size.median().alias("median_abs"),
         size.mean().alias("mean_abs"),
+        size.max().alias("worst"),
         pl.col("log_ratio").median().alias("bias"),
         (size <= WITHIN).mean().alias("within"),
         pl.col("inside").mean().alias("inside"),

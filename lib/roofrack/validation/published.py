@@ -19,7 +19,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import polars as pl
 
 from roofrack.config import conf_dir
@@ -27,7 +26,7 @@ from roofrack.errors import InputError, nearest
 from roofrack.results.schema import RESULTS
 from roofrack.schema import GROUPS as SECTIONS
 from roofrack.schema import defaults
-from roofrack.validation.composed import CHOSEN, chosen, given, scenario
+from roofrack.validation.composed import CHOSEN, evaluated
 
 PATH = Path(__file__).with_name("published.csv")
 """The table that ships."""
@@ -108,44 +107,23 @@ def predict(table: pl.DataFrame, overrides: Sequence[str] = ()) -> pl.DataFrame:
 
     Added: `predicted` (in `unit`, null where the plan cannot run), `why_invalid` (null where it
     can) and `fits` (whether it is within memory; a prediction is made either way). `overrides` are
-    set in every row besides, `calibration=ideal` for example. Rows of one structure (phase, parts
-    of the deployment) are evaluated together. Raises InputError naming a row that does not compose.
+    set in every row besides, `calibration=ideal` for example. Raises InputError naming a row that
+    does not compose.
     """
-    import jax
-
-    from roofrack.cost import estimate, pytrees  # noqa: F401  (pytrees registers the nouns)
     from roofrack.cost.layout import reasons
 
-    options = chosen(table["overrides"], overrides)
-    alike: dict[Any, list[int]] = {}
-    for index, text in enumerate(table["overrides"]):
-        asked = given(text)
-        same = tuple((key, asked[key] if key in CHOSEN else "") for key in sorted(asked))
-        alike.setdefault(same, []).append(index)
-    together: dict[Any, list[tuple[list[int], Any]]] = {}
-    for rows in alike.values():
-        s = scenario(table[rows], options)
-        together.setdefault(jax.tree.structure(s), []).append((rows, s))
-    found: list[dict[str, Any]] = [{}] * len(table)
-    for parts in together.values():
-        stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[s for _, s in parts])
-        with np.errstate(all="ignore"):  # NumPy: compiling each structure would take a minute
-            columns = estimate(stacked)
-        rows = [row for part, _ in parts for row in part]
-        flat = {name: np.broadcast_to(c, (len(rows),)) for name, c in columns.items()}
-        for place, row in enumerate(rows):
-            found[row] = {name: column[place] for name, column in flat.items()}
-    why = [reasons(int(columns["why_invalid"])) for columns in found]
+    found = evaluated(table, overrides)
+    why = [reasons(int(code)) for code in found["why_invalid"]]
     predicted = [
-        None if reason else float(columns[name]) * scale
-        for columns, reason, name, scale in zip(
-            found, why, table["column"], table["scale"], strict=True
+        None if reason else float(found[name][row]) * scale
+        for row, (reason, name, scale) in enumerate(
+            zip(why, table["column"], table["scale"], strict=True)
         )
     ]
     return table.with_columns(
         pl.Series("predicted", predicted, dtype=pl.Float64),
         pl.Series("why_invalid", why, dtype=pl.String),
-        pl.Series("fits", [bool(columns["fits"]) for columns in found], dtype=pl.Boolean),
+        pl.Series("fits", found["fits"] > 0, dtype=pl.Boolean),
     )
 
 

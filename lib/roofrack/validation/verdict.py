@@ -9,13 +9,21 @@ import polars as pl
 
 from roofrack.config import conf_dir
 from roofrack.errors import InputError, nearest
-from roofrack.validation import peers, protocol, reasons, runs, targets
+from roofrack.validation import (
+    peers,
+    protocol,
+    reasons,
+    runs,
+    targets,
+    training_runs,
+    training_verdict,
+)
 from roofrack.validation.errors import by_group
 from roofrack.validation.intervals import HALVES, discrepancy
 from roofrack.validation.protocol import Host
 from roofrack.validation.silicon import silicon_path, silicon_rows
 
-ROWS = ("all", "silicon", "published")
+ROWS = ("all", "silicon", "published", "training")
 """What may be validated against."""
 
 
@@ -24,7 +32,8 @@ class Verdict:
     """What was found. Tables as of `runs.LINES`, `errors.by_group`, `targets`, `peers`.
 
     `lines` holds every measured number with `drafting` and `reason`; `excluded` counts rows by
-    mode and rule; `learnt` the discrepancies; `hosts` the host times, by client.
+    mode and rule; `learnt` the discrepancies; `hosts` the host times, by client. These are of
+    serving runs and published facts; `training` has the tables of training runs, None without.
     """
 
     rows: str
@@ -37,6 +46,7 @@ class Verdict:
     learnt: pl.DataFrame
     peers: pl.DataFrame
     hosts: dict[str, Host]
+    training: training_verdict.Training | None
 
     @property
     def runs(self) -> pl.DataFrame:
@@ -53,6 +63,11 @@ class Verdict:
         """The lines of published facts."""
         return self.lines.filter(pl.col("table") == "published facts")
 
+    @property
+    def trained(self) -> pl.DataFrame:
+        """The lines of training runs."""
+        return self.lines.filter(pl.col("table") == training_runs.TABLE)
+
 
 def verdict(rows: str = "all", calibration: str = "auto") -> Verdict:
     """Predict all measured rows and judge them.
@@ -67,13 +82,15 @@ def verdict(rows: str = "all", calibration: str = "auto") -> Verdict:
     if calibration not in names:
         raise InputError(f"calibration={calibration}: no such file.{nearest(calibration, names)}")
     parts, hosts = [], {}
-    if rows != "published":
+    if rows in ("all", "silicon"):
         computed = runs.predicted(_installed(), calibration)
         hosts = protocol.learn_all(computed)
         parts.append(reasons.with_reasons(runs.lines(computed, hosts)))
-    if rows != "silicon":
-        facts = runs.published_lines(calibration)
-        parts.append(facts.with_columns(drafting=pl.lit(False), reason=pl.lit(None, pl.String)))
+    apart = {"published": runs.published_lines, "training": training_runs.training_lines}
+    for name, lines in apart.items():
+        if rows in ("all", name):
+            found = lines(calibration).select(runs.LINES)
+            parts.append(found.with_columns(drafting=pl.lit(False), reason=pl.lit(None, pl.String)))
     return judge(rows, calibration, pl.concat(parts), hosts)
 
 
@@ -81,7 +98,7 @@ def _installed() -> pl.DataFrame:
     try:
         silicon_path()
     except InputError as error:
-        raise InputError(f"{error}; rows=published needs no package") from None
+        raise InputError(f"{error}; rows=published and rows=training need no package") from None
     return silicon_rows()
 
 
@@ -89,6 +106,7 @@ def judge(rows: str, calibration: str, lines: pl.DataFrame, hosts: dict[str, Hos
     """Return what there is to say of lines."""
     serving = lines.filter(pl.col("table") == "serving runs")
     counted = serving.filter(runs.COUNTED)
+    trained = lines.filter(pl.col("table") == training_runs.TABLE)
     tpot = serving.filter(pl.col("quantity") == "tpot_s")
     covered = targets.coverage(tpot)
     both = covered.filter(pl.col("mode") == "both").row(0, named=True) if len(covered) else {}
@@ -96,13 +114,14 @@ def judge(rows: str, calibration: str, lines: pl.DataFrame, hosts: dict[str, Hos
         rows=rows,
         calibration=calibration,
         lines=lines,
-        groups=by_group(lines, runs.SETS),
+        groups=by_group(lines.filter(pl.col("table") != training_runs.TABLE), runs.SETS),
         targets=targets.judged(counted, both.get("share"), both.get("rows", 0)),
         coverage=covered,
         excluded=left_out(tpot),
         learnt=learn(counted),
         peers=peers.side_by_side(counted, peers.load()),
         hosts=hosts,
+        training=None if trained.is_empty() else training_verdict.judge(trained),
     )
 
 
@@ -143,11 +162,14 @@ def learn(counted: pl.DataFrame) -> pl.DataFrame:
 def write(found: Verdict, folder: Path) -> Sequence[Path]:
     """Write rows.parquet, errors.csv, targets.csv, peers.csv and learnt.json; return the paths.
 
-    learnt.json has what was learnt on one half of the rows, and the ids of both halves.
+    learnt.json has what was learnt on one half of the rows, and the ids of both halves. Tables of
+    training runs are training_errors.csv and so on, by the names of `training_verdict.Training`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found.lines.write_parquet(folder / "rows.parquet")
     tables = {"errors": found.groups, "targets": found.targets, "peers": found.peers}
+    if found.training is not None:
+        tables |= {f"training_{name}": t for name, t in found.training._asdict().items()}
     for name, table in tables.items():
         table.write_csv(folder / f"{name}.csv")
     used = found.counted
