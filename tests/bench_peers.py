@@ -26,6 +26,13 @@ import bench_grid
 import jax
 import polars as pl
 
+from roofrack import config, searching
+from roofrack.conversion import to_study
+from roofrack.searching import Choice
+from roofrack.searching.found import whole
+from roofrack.searching.scan import Pass, scan
+from roofrack.searching.space import space
+
 HOME = Path(__file__).resolve().parents[1]
 SCRIPTS = HOME / "tests/peers"
 POINTS = 2e8
@@ -42,6 +49,7 @@ class Question(NamedTuple):
     overrides: tuple[str, ...]
     chips: int
     length: str = bench_grid.CONTEXT
+    trains: bool = False
 
 
 H100 = ("hardware=h100_sxm", "dtype=fp8")
@@ -63,6 +71,19 @@ QUESTIONS = {
         (*H100, "model=gpt3_175b", "workload=prefill"),
         32,
         "workload.prompt",
+    ),
+    "gpt3_train": Question(
+        "a training step of GPT-3 175B, fp16, on 1,024 H100",
+        (
+            "hardware=h100_sxm",
+            "dtype=fp16",
+            "model=gpt3_175b",
+            "workload=train",
+            "workload.global_batch=4096",
+            "workload.sequence=2048",
+        ),
+        1024,
+        trains=True,
     ),
     "deepseek_decode": Question(
         "a decode step of DeepSeek-V3, fp8, up to 64 H100", (*H100, "model=deepseek_v3"), 64
@@ -181,6 +202,8 @@ def asked(peer: Peer, folder: Path, seconds: float) -> list[dict[str, Any]] | st
 def ours(question: str) -> float:
     """Return evaluations per second of roofrack on a question, compiled before."""
     of = QUESTIONS[question]
+    if of.trains:
+        return training(of)
     it = bench_grid.case(
         of.overrides, POINTS, bench_grid.lanes_here(), of.length, chips=of.chips, up_to=True
     )
@@ -188,6 +211,22 @@ def ours(question: str) -> float:
     jax.block_until_ready(run(it.block()))
     told = bench_grid.streamed(run, it, OURS_S)
     return told.points / told.seconds
+
+
+def training(of: Question) -> float:
+    """Return evaluations per second of a search through all plans that train on these chips."""
+    question = searching.asked((*of.overrides, f"chips={of.chips}"))
+    around = space([Choice(to_study(config.compose(question.overrides)))], question)
+    columns = ("step_s", "mem_total_bytes", "room", "usd_per_mtok", "why_invalid")
+    over = Pass(whole, columns, around.grid)
+    for timed in (False, True):
+        begin = time.perf_counter()
+        best = min(
+            float(block.columns["step_s"].min()) for block in scan({0: around.cases[0]}, over)
+        )
+        spent = time.perf_counter() - begin
+        assert timed or best > 0
+    return around.plans * len(around.grid) / spent
 
 
 def rows(peer: Peer, folder: Path, seconds: float, here: str) -> list[Row]:

@@ -241,7 +241,7 @@ def timeline(*overrides: str, config_dir: str | Path | None = None) -> "Timeline
     >>> plan = "parallelism=train_tp8_pp8", "workload.global_batch=16"
     >>> step = timeline("workload=train", "model=llama3_1_70b", *plan)
     >>> step.summary.schedule, step.summary.stages[0].held, step.rows.height
-    ('1f1b', 8.0, 280)
+    ('1f1b', 8.0, 272)
     """
     from roofrack import timelines
 

@@ -10,6 +10,9 @@ import pytest
 import vl_convert
 
 import roofrack
+from roofrack.cost.site import site
+from roofrack.cost.training.pace import setting
+from roofrack.cost.training.readings import read
 from roofrack.errors import InputError
 from roofrack.report import theme
 from roofrack.report.specs import to_spec
@@ -17,6 +20,7 @@ from roofrack.report.timeline_chart import AT_MOST, gantt_chart
 from roofrack.report.timeline_text import text
 from roofrack.tables import SCHEDULES
 from roofrack.timelines import Summary, Timeline
+from roofrack.timelines.stages import timed
 
 # totals: nothing known of heads, and nothing gathered for them, so that all stages are alike
 ALIKE = (
@@ -71,6 +75,22 @@ def test_uniform_stages_take_what_the_closed_form_says(name: str, overlap: str) 
     )
 
 
+@pytest.mark.parametrize("zero", [0, 1, 2, 3])
+@pytest.mark.parametrize("overlap", ["smooth", "none", "ideal"])
+def test_waits_for_other_ranks_are_those_of_the_closed_form(zero: int, overlap: str) -> None:
+    words = ("parallelism.dp=32", "workload.global_batch=512", f"parallelism.zero={zero}")
+    found = made(ALIKE, "1f1b", *words, f"overlap={overlap}")
+    closed_s, seconds = part(found.summary, "after the passes")
+    assert seconds == pytest.approx(closed_s)
+    assert ("weights" in set(found.rows["kind"])) == (zero > 0 and overlap != "ideal")
+
+
+def test_a_faster_stage_does_not_wait_longer_in_each_microbatch() -> None:
+    words = ("parallelism.dp=32", "parallelism.zero=3", "workload.global_batch=1024")
+    closed_s, seconds = part(made(LLAMA, "gpipe", *words).summary, "after the passes")
+    assert seconds <= closed_s * (1.0 + 1e-9)
+
+
 def test_messages_of_gpipe_are_waited_for_as_the_closed_form_says() -> None:
     found = made(ALIKE, "gpipe").summary
     closed_s, seconds = part(found, "messages")
@@ -120,12 +140,53 @@ def test_stages_differ_by_what_they_have() -> None:
     assert stages[6].forward_s == pytest.approx(7 / 8 * middle)
 
 
+@pytest.mark.parametrize("more", ["", "calibration=ideal"])
+@pytest.mark.parametrize("base", [LLAMA, DEEPSEEK])
+def test_the_stages_that_the_cost_model_times_are_the_same(
+    base: tuple[str, ...], more: str
+) -> None:
+    of = setting(site(roofrack.scenario(*base, *filter(None, [more]))))
+    each = timed(of).chunks
+    for at, stage, load in zip((0, 1, -1), of.stages.all, of.loads[:3], strict=True):
+        (chunk,) = each[at]
+        assert chunk.stage.has == pytest.approx(stage.has)
+        assert (chunk.stage.number, chunk.stage.ends) == (stage.number, stage.ends)
+        takes = read(of.at, of.at.s.overlap, load.stage, load.body, of.full_layers)
+        assert chunk.takes == pytest.approx(takes)
+    held = [sum(chunk.stage.has.dense for chunk in stage) for stage in each]
+    assert sum(held) == pytest.approx(of.at.counts.dense_layers)
+    assert sum(stage[0].stage.has.every for stage in each) == pytest.approx(of.stages.whole.every)
+
+
+def test_virtual_stages_have_the_dense_layers_where_they_come() -> None:
+    words = ("parallelism.schedule=interleaved", "parallelism.virtual_stages=4", "model.layers=64")
+    found = timed(setting(site(roofrack.scenario(*DEEPSEEK, *words, "model.moe_layers=61"))))
+    assert found.parts == 4
+    dense = [[chunk.stage.has.dense for chunk in stage] for stage in found.chunks]
+    assert dense == [[2, 0, 0, 0], [1, 0, 0, 0], *[[0, 0, 0, 0]] * 6]
+    heads = [[chunk.stage.has.head for chunk in stage] for stage in found.chunks]
+    assert heads == [[0, 0, 0, 0]] * 7 + [[0, 0, 0, 2]]
+
+
 def test_dualpipe_has_both_ends_on_one_stage() -> None:
     stages = made(DEEPSEEK, "dualpipe").summary.stages
     assert [one.layers for one in stages] == [15, 15, 16, 16, 16, 16, 15, 15]
     for one, other in zip(stages, reversed(stages), strict=True):
         assert one.forward_s == pytest.approx(other.forward_s)
         assert one.heads == other.heads == (2.0 if one.stage in (0, 7) else 0.0)
+
+
+def test_a_pair_is_a_forward_of_one_direction_and_a_backward_of_the_other() -> None:
+    found = timed(setting(site(roofrack.scenario(*LLAMA, "parallelism.schedule=dualpipe"))))
+    rows = made(LLAMA, "dualpipe").rows.filter(pl.col("overlapped"), pl.col("kind") == "F")
+    took = rows.with_columns(s=pl.col("end_s") - pl.col("start_s"))
+    for stage, chunk in ((0, 0), (0, 1), (7, 0), (3, 1)):
+        # of a dense model nothing is won by it
+        alone = found.forward_s[stage, chunk] + found.backward_s[stage, 1 - chunk]
+        here = took.filter(pl.col("stage") == stage, pl.col("chunk") == chunk)["s"]
+        assert here.len() and here.to_list() == pytest.approx([alone] * here.len())
+    # the head is at one end
+    assert found.forward_s[0, 1] > found.forward_s[0, 0] == found.forward_s[7, 1]
 
 
 @pytest.mark.parametrize("name", SCHEDULES)

@@ -166,7 +166,7 @@ def test_single_precision_is_within_the_margin(hardware, model, phase, chips):
     at, question = of(hardware, model, f"chips={chips}", "batch=1", phase=phase)
     around = space([Choice(with_batches(at, 1, 9, 64, 300, 5000))], question)
     columns = ("usd_per_mtok", "step_s", "room", "why_invalid")
-    blocks = list(scan(dict(enumerate(around.cases)), Pass(finding._whole, columns, around.grid)))
+    blocks = list(scan(dict(enumerate(around.cases)), Pass(finding.whole, columns, around.grid)))
     assert sum(len(block) for block in blocks) == len(around.grid) * around.plans
     for block in blocks:
         exact = exactly(around, block)
@@ -320,7 +320,7 @@ def test_machines_of_any_fabric_share_a_function():
     ]
     around = space(choices, question)
     columns = ("usd_per_mtok", "step_s", "room", "why_invalid")
-    for block in scan(dict(enumerate(around.cases)), Pass(finding._whole, columns, around.grid)):
+    for block in scan(dict(enumerate(around.cases)), Pass(finding.whole, columns, around.grid)):
         exact = exactly(around, block)
         for name in columns[:2]:
             np.testing.assert_allclose(block.columns[name], exact[name], rtol=MARGIN / 20)

@@ -28,7 +28,9 @@ def _parts(found: Summary) -> str:
         for part, closed_s, seconds in every
         if closed_s or seconds
     ]
-    return table("the step by the closed form, and on the timeline", ["", "form", "line"], lines)
+    return table(
+        "the step by the closed form, and on the timeline", ["", "closed form", "timeline"], lines
+    )
 
 
 def _why(found: Summary) -> str:
@@ -66,7 +68,7 @@ def _has(stage: Stage) -> str:
 
 
 def _stages(found: Summary) -> str:
-    headings = ["stage", "layers", "heads", "forward", "backward", "idle", "held", "by the form"]
+    headings = ["stage", "layers", "heads", "forward", "backward", "idle", "held", "closed form"]
     lines = [
         [
             str(one.stage),

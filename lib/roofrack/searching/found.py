@@ -144,12 +144,12 @@ def _show(
     excluded: Excluded,
 ) -> None:
     """Show all keepers all points that may matter."""
-    whole = {n: case for n, case in enumerate(around.cases) if case.prefill is None}
+    single = {n: case for n, case in enumerate(around.cases) if case.prefill is None}
     pooled = {n: case for n, case in enumerate(around.cases) if case.prefill is not None}
     if pooled:
         pairs.check(columns)
     # all that has to be compiled is begun before anything is looked at
-    points = scan(whole, Pass(_whole, (*columns, "room", "why_invalid"), around.grid))
+    points = scan(single, Pass(whole, (*columns, "room", "why_invalid"), around.grid))
     sides = pairs.sides(around, pooled)
     for block in points:
         excluded.add(block.columns)
@@ -158,7 +158,7 @@ def _show(
         pairs.add_pairs(around, columns, sides, keepers, best, excluded)
 
 
-def _whole(s: Scenario) -> Mapping[str, Any]:
+def whole(s: Scenario) -> Mapping[str, Any]:
     """Return the columns of a scenario, and `room`, memory there is over memory needed."""
     found = estimate(s)
     room = found["mem_capacity_bytes"] / found["mem_total_bytes"]

@@ -162,7 +162,7 @@ def _after(of: Setting, each: Timed, run: Run, found: Step) -> list[After]:
     micro-batch (ZeRO-2 and 3). Gradients of a tied matrix wait for both stages that hold it.
     """
     at = of.at
-    tails = [tail(of, chunks, found.passes) for chunks in each.chunks]
+    tails = [tail(of, chunks, found) for chunks in each.chunks]
     ends = [0.0] * run.schedule.stages
     for event in run.events:
         ends[event.stage] = max(ends[event.stage], event.end_s)

@@ -12,11 +12,11 @@ from roofrack.cost import schedules
 from roofrack.cost.collectives import Transfer
 from roofrack.cost.site import Site
 from roofrack.cost.training.optimizer import update_s
-from roofrack.cost.training.pace import Setting, load
+from roofrack.cost.training.pace import Setting, load, paced
 from roofrack.cost.training.ranks import Held, exposed_s, held, updates
 from roofrack.cost.training.readings import DUALPIPE, Reading, read
 from roofrack.cost.training.stages import FIRST_DENSE, Stage, stages
-from roofrack.cost.training.step import Pipelined
+from roofrack.cost.training.step import Step
 from roofrack.cost.training.times import Counted
 from roofrack.schedules import Times
 
@@ -135,12 +135,14 @@ class Tail(NamedTuple):
     weights: float
 
 
-def tail(of: Setting, stage: tuple[Chunk, ...], passes: Pipelined) -> Tail:
+def tail(of: Setting, stage: tuple[Chunk, ...], found: Step) -> Tail:
     """Return what a stage waits for other ranks in the whole step, and how long its update takes.
 
-    The readings are those of `cost.training.step.ends`, for its own parameters.
+    The readings are those of `cost.training.step.ends`, for its own parameters. What travels once a
+    step hides behind its own passes; what travels in every micro-batch (ZeRO-2, 3) behind those of
+    the slowest stage, for which it waits anyway.
     """
-    at = of.at
+    at, zero = of.at, of.at.s.plan.zero
     has: Held = held(at, stage[0].stage)
     for chunk in stage[1:]:
         has = has.plus(held(at, chunk.stage), 1.0)
@@ -148,14 +150,16 @@ def tail(of: Setting, stage: tuple[Chunk, ...], passes: Pipelined) -> Tail:
     sums = _all(moved.gradients) * moved.reductions
     gathers = _all(moved.weights) * (moved.forward + moved.backward)
     if at.s.overlap == "ideal":
-        waits = max(sums + gathers - passes.total, 0.0)
+        waits = max(sums + gathers - found.passes.total, 0.0)
         sums, gathers = min(sums, waits), waits - min(sums, waits)
     elif at.s.overlap != "none":
         ways = 2.0 if _paired(at) else 1.0
         legs = zip(*(chunk.takes for chunk in stage), strict=True)
-        one = Reading(*(sum(leg) / ways for leg in legs))
-        sums = exposed_s(at, moved._replace(forward=0.0, backward=0.0), one, of.full_layers)
-        gathers = exposed_s(at, moved._replace(reductions=0.0), one, of.full_layers)
+        own, pace = Reading(*(sum(leg) / ways for leg in legs)), paced(of, at.s.overlap).slowest
+        reduced = moved._replace(forward=0.0, backward=0.0)
+        sums = exposed_s(at, reduced, own if zero < 2 else pace, of.full_layers)
+        gathered = moved._replace(reductions=0.0)
+        gathers = exposed_s(at, gathered, own if zero < 3 else pace, of.full_layers)
     return Tail(float(sums), float(update_s(at, of.ranks, has)), float(gathers))
 
 
