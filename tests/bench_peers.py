@@ -26,7 +26,7 @@ import bench_grid
 import jax
 import polars as pl
 
-from roofrack import config, searching
+from roofrack import caching, config, searching
 from roofrack.conversion import to_study
 from roofrack.searching import Choice
 from roofrack.searching.found import whole
@@ -348,6 +348,7 @@ def main() -> None:
         for peer in peers:
             install(peer, chosen.peers)
         return
+    caching.keep_compiled()  # what a search compiles is found again by the next one
     here = machine()
     print(here)
     told = json.loads(chosen.grid.read_text()) if chosen.grid else {}

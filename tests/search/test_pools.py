@@ -14,6 +14,7 @@ from roofrack import cli, cost
 from roofrack.axes import Axis
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.leaves import put
+from roofrack.planning import LEAVES
 from roofrack.results.directions import LESS
 from roofrack.searching import Choice, asked, found, pairs, search
 from roofrack.searching.candidates import frontier
@@ -186,6 +187,7 @@ def test_modes_compete_and_are_told_apart():
     pooled = each[1].best[0]
     assert pooled["instances"][0] * pooled["prefill"]["dp"] >= 1
     assert pooled["chips"] <= 4
+    assert all(row[name] == row[name] for row in both.best for name in LEAVES)
 
 
 @pytest.mark.usefixtures("in_double")

@@ -1,7 +1,6 @@
 """Settings of two pools in pairs, in every ratio of whole instances that can be best."""
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -12,7 +11,6 @@ from roofrack.leaves import put
 from roofrack.nouns import Scenario
 from roofrack.searching.candidates import MARGIN, Nearest, within
 from roofrack.searching.points import Points, placed
-from roofrack.searching.scan import WORKERS, ahead
 from roofrack.searching.space import LEVELS, Case, Space, plan_leaves
 
 BLOCK = 1 << 17
@@ -127,13 +125,10 @@ class Meeting:
         mains = np.arange(len(rows)) - np.repeat(np.cumsum(most) - most, most) + 1
         size = max(BLOCK // len(first), 1)
 
-        def block(start: int) -> Pairs:
+        for start in range(0, len(rows), size):  # threads would only wait for each other
             some = slice(start, start + size)
             there = way[of_main[rows[some]]][:, of_first]
-            return self._block(main, first, there, rows[some], mains[some])
-
-        with ThreadPoolExecutor(WORKERS) as workers:
-            yield from ahead(workers, block, range(0, len(rows), size))
+            yield self._block(main, first, there, rows[some], mains[some])
 
     def _block(
         self, main: Points, first: Points, way: np.ndarray, rows: np.ndarray, mains: np.ndarray

@@ -73,8 +73,9 @@ def _rows(around: Space, points: Points, columns: Mapping[str, np.ndarray]) -> l
         at = {name: values[i] for name, values in place.items()}
         case = around.cases[at["case"]]
         found = {name: float(value[i]) for name, value in columns.items() if name != "room"}
-        row = {"batch": case.study.leaves["workload.batch"]} | _plan(case.plans, at["plan"])
-        row |= case.choice.shown | _settings(around, case, at) | found
+        # a leaf is told as it was chosen, also where a column has its name
+        row = {"batch": case.study.leaves["workload.batch"]} | found
+        row |= _plan(case.plans, at["plan"]) | case.choice.shown | _settings(around, case, at)
         row |= {"case": at["case"], "plan": at["plan"], "first": at["first"], "prefill": None}
         row["serving"] = case.serving if case.study.phase == "serve" else ""
         if case.prefill is not None:

@@ -132,13 +132,13 @@ def _scan(
     blocks = [
         (number, first)
         for number, case in cases.items()
-        for first in range(0, len(over.plans(case)), LANES)
+        for first in range(0, len(over.plans(case)), lanes)
     ]
 
     def block(at: tuple[int, int]) -> Points:
         number, first = at
         plans = over.plans(cases[number])
-        rows = np.arange(first, min(first + LANES, len(plans)))
+        rows = np.arange(first, min(first + lanes, len(plans)))
         # all blocks have one shape: the last one is filled up
         inside = np.resize(rows, lanes)
         leaves = plan_leaves(plans.take(inside), over.part)
@@ -214,7 +214,7 @@ def _compiled(
 
     baked = [(e.path, e.value) for e in entries(sample, LEVELS) if e.path not in depends]
     named = over.function.__module__, over.function.__qualname__
-    static = case.study.phase, sample.overlap, sample.features, case.serving, LANES
+    static = case.study.phase, sample.overlap, sample.features, case.serving
     shapes = {path: len(values) for path, values in axes.items()}
     made_of = repr((named, static, over.columns, depends, shapes, lanes, baked))
     return kept(made_of, build), given
