@@ -45,11 +45,11 @@ def points(phase: str, overlap: str = "smooth", quantize: bool = True) -> Scenar
 @pytest.mark.parametrize(
     ("phase", "overlap", "column"),
     [
-        ("decode", "smooth", "usd_per_mtok"),
-        ("decode", "ideal", "step_s"),
+        pytest.param("decode", "smooth", "usd_per_mtok", marks=pytest.mark.slow),
+        pytest.param("decode", "ideal", "step_s", marks=pytest.mark.slow),
         ("prefill", "smooth", "ttft_s"),
-        ("serve", "smooth", "joule_per_token"),
-        ("decode", "smooth", "mem_total_bytes"),
+        pytest.param("serve", "smooth", "joule_per_token", marks=pytest.mark.slow),
+        pytest.param("decode", "smooth", "mem_total_bytes", marks=pytest.mark.slow),
     ],
 )
 def test_dual_numbers_have_the_derivatives_of_jax(phase: str, overlap: str, column: str) -> None:
@@ -89,7 +89,11 @@ def nudged(scenario: Scenario, path: str, by: float, column: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("phase", "column"),
-    [("decode", "usd_per_mtok"), ("prefill", "step_s"), ("serve", "usd_per_mtok")],
+    [
+        pytest.param("decode", "usd_per_mtok", marks=pytest.mark.slow),
+        ("prefill", "step_s"),
+        pytest.param("serve", "usd_per_mtok", marks=pytest.mark.slow),
+    ],
 )
 def test_they_are_finite_differences(phase: str, column: str) -> None:
     """Central ones away from kinks; at a kink each side has its own."""

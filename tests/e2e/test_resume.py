@@ -46,6 +46,10 @@ def shards(sweep: Path) -> dict[str, bytes]:
     return {str(path.relative_to(sweep)): path.read_bytes() for path in found}
 
 
+pytestmark = pytest.mark.slow
+"""Each starts processes of its own."""
+
+
 @pytest.fixture(scope="module")
 def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("resume") / "here"

@@ -15,6 +15,7 @@ from roofrack.results.run import load
 LONG = ("batch=${range:1,4097}", "parallelism.tp=4,8")
 
 
+@pytest.mark.slow
 def test_long_axes_are_thinned_before_anything_is_drawn(sweep: Sweep) -> None:
     run = load(sweep(*LONG))
     found = generic.summary(run)
@@ -39,6 +40,7 @@ def test_each_point_is_the_cheapest_over_the_other_axes(sweep: Sweep) -> None:
     assert found.curve["usd_per_mtok"].to_list() == cheapest["usd_per_mtok"].to_list()
 
 
+@pytest.mark.slow
 def test_nothing_that_runs_is_an_answer_too(sweep: Sweep) -> None:
     page = page_of(sweep("hardware=tpu_v5e", "dtype=fp8", "batch=1,64"))
     assert page.answer.startswith("None of 2 points can be served")

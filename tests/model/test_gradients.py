@@ -202,6 +202,7 @@ def several(answer: dict[str, Any]) -> Any:
     return answer["usd_per_mtok"] + answer["ttft_s"] + 1e-12 * answer["mem_total_bytes"]
 
 
+@pytest.mark.slow
 def test_jax_has_the_same_derivatives_and_none_is_infinite() -> None:
     """Backwards, as a training loop would have them: all leaves, all corners, some other points."""
     scenario = jax.tree.map(

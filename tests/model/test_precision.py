@@ -26,7 +26,7 @@ def mixed(phase: str) -> Scenario:
 @pytest.mark.parametrize(
     ("phase", "double", "tolerance"),
     [
-        ("decode", True, 1e-12),
+        pytest.param("decode", True, 1e-12, marks=pytest.mark.slow),
         ("decode", False, 1e-5),
         pytest.param("serve", True, 1e-12, marks=pytest.mark.slow),
         pytest.param("serve", False, 1e-5, marks=pytest.mark.slow),

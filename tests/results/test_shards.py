@@ -209,6 +209,7 @@ def _with_fewer_rows(job: Path, study: Study, asked: dict[str, Any]) -> None:
     "before",
     [_of_other_overrides, _of_other_versions, _of_other_blocks, _cut_short, _with_fewer_rows],
 )
+@pytest.mark.slow
 @pytest.mark.parametrize("finished", [True, False])
 def test_shards_that_are_not_of_this_run_are_replaced(
     before: Callable[..., None],
