@@ -4,6 +4,7 @@ import hashlib
 import os
 import sys
 import tempfile
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -43,25 +44,40 @@ def source(*folders: str) -> str:
     return digest.hexdigest()
 
 
-def kept(kind: str, made_of: str) -> Path | None:
-    """Return the file that something is kept in, by what it is made of; None if nothing is kept."""
+def kept(kind: str, made_of: str) -> Path:
+    """Return the file that something is kept in, by what it is made of, where anything is kept."""
     folder = kept_folder()
-    name = hashlib.sha256(made_of.encode()).hexdigest()
-    return None if folder is None else folder / kind / name
+    assert folder is not None
+    return folder / kind / hashlib.sha256(made_of.encode()).hexdigest()
 
 
-def keep(path: Path, content: bytes, most: int) -> None:
-    """Write a file whole or not at all, and remove those used least beyond so many.
+def read(path: Path) -> bytes | None:
+    """Return what a file holds, which is used thereby; None if it cannot be had."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    with suppress(OSError):
+        os.utime(path)
+    return content
+
+
+def keep(path: Path, content: bytes, most: int | None = None) -> None:
+    """Write a file whole or not at all, and remove those used least beyond so many, if it is told.
 
     A disk that is full or cannot be written to costs only time.
     """
-    try:
+    with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(content)
-        os.replace(file.name, path)
-        used = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime)
-        for old in used[:-most]:
-            old.unlink(missing_ok=True)
-    except OSError:
-        return
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+            os.replace(name, path)
+        except OSError:
+            Path(name).unlink(missing_ok=True)
+            raise
+        if most is not None:
+            used = sorted(path.parent.iterdir(), key=lambda one: one.stat().st_mtime)
+            for old in used[:-most]:
+                old.unlink(missing_ok=True)

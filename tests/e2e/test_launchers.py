@@ -3,13 +3,12 @@
 import importlib.util
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from e2e.processes import start
 
 from roofrack.results import books, store
 
@@ -25,17 +24,6 @@ def needs(launcher: str) -> None:
         pytest.skip(
             f"{launcher} is not installed: pip install 'roofrack[{launcher.split('_')[0]}]'"
         )
-
-
-def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "roofrack", "sweep", *words],
-        cwd=folder,
-        env=os.environ | {"ROOFRACK_CACHE_DIR": str(folder.parent / "cache")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def run(folder: Path, *words: str) -> str:

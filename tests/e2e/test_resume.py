@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from e2e.processes import start
 
 from roofrack import sweeps
 from roofrack.errors import InputError
@@ -22,17 +23,6 @@ LARGE = (  # four jobs of three shards
     "hardware=h100_sxm,b200", "model=llama3_1_8b,llama3_1_70b",
     "batch=range(1,1001)", "context=${linear:1024,131072,300}",
 )  # fmt: skip
-
-
-def start(folder: Path, *words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
-        [sys.executable, "-m", "roofrack", "sweep", *words],
-        cwd=folder,
-        env=os.environ | {"ROOFRACK_CACHE_DIR": str(folder.parent / "cache")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
 
 
 def run(folder: Path, *words: str) -> tuple[int, str, str]:

@@ -11,6 +11,7 @@ import polars as pl
 import pytest
 from report.pages import page, table
 
+from roofrack import caching
 from roofrack.errors import InputError
 from roofrack.report import runtime
 from roofrack.report.export import export
@@ -162,7 +163,7 @@ def test_runtime_cache_survives_damage(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "file").write_text("")
     runtime._write(tmp_path / "file" / "x.js", "not a folder: only time is lost")
     monkeypatch.setenv("ROOFRACK_CACHE_DIR", str(tmp_path))
-    assert runtime.cache_folder() == tmp_path
+    assert caching.cache_folder() == tmp_path
 
 
 def test_runtime_is_safe_inside_a_script_element() -> None:

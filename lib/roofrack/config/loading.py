@@ -21,6 +21,8 @@ from roofrack.config.overrides import Options, parse
 from roofrack.errors import InputError
 
 PRIMARY = "config"
+MOST = 1000
+"""Compositions kept between runs: those not used for longest go. Each is 50 kB."""
 
 
 class Base(NamedTuple):
@@ -43,18 +45,17 @@ def conf_dir() -> Path:
 @lru_cache(maxsize=512)
 def load(overrides: tuple[str, ...], config_dir: str | None, stamp: object) -> Base:
     """Compose groups. `stamp` is there for the caches: it changes when a YAML file does."""
+    if caching.kept_folder() is None:
+        return _composed(overrides, config_dir)
     made_of = repr((overrides, config_dir, stamp, hydra.__version__, caching.source("config")))
     path = caching.kept("composed", made_of)
-    if path is not None:
-        try:
-            return Base(*json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError, TypeError):  # not there, or cut off: composed again
-            pass
-    found = _composed(overrides, config_dir)
-    if path is not None:
-        text = json.dumps(found)
-        if Base(*json.loads(text)) == found:  # JSON has no tuples and no keys but text
-            caching.keep(path, text.encode(), 1000)
+    try:
+        return Base(*json.loads(caching.read(path) or b""))
+    except (ValueError, TypeError):  # not there, or cut off: composed again
+        found = _composed(overrides, config_dir)
+    text = json.dumps(found)
+    if Base(*json.loads(text)) == found:  # JSON has no tuples and no keys but text
+        caching.keep(path, text.encode(), MOST)
     return found
 
 

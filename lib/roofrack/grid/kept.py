@@ -32,9 +32,9 @@ def kept(made_of: str, build: Callable[[], Any]) -> Any:
     `made_of` has to tell apart all functions that differ, given the same package and machine. Where
     nothing is kept (`caching.kept_folder`) it is always built.
     """
-    path = caching.kept("compiled", f"{_setting()}\n{made_of}")
-    if path is None:
+    if caching.kept_folder() is None:
         return build()
+    path = caching.kept("compiled", f"{_setting()}\n{made_of}")
     found = _load(path)
     if found is None:
         with _BUILDING, _out_of_the_other_cache():
@@ -58,12 +58,13 @@ def _out_of_the_other_cache() -> Iterator[None]:
 
 def _load(path: Path) -> Any:
     """Return the function kept in a file; None if there is none or it is none any more."""
+    content = caching.read(path)
+    if content is None:
+        return None
     try:
-        loaded = serialize_executable.deserialize_and_load(*pickle.loads(path.read_bytes()))
-        os.utime(path)
+        return serialize_executable.deserialize_and_load(*pickle.loads(content))
     except Exception:  # cut off, of another version: whatever it is, building it again mends it
         return None
-    return loaded
 
 
 @cache

@@ -59,6 +59,12 @@ def _cost(columns: Mapping[str, Any], goal: str, largest: bool, counts: Any) -> 
     return jnp.where(counts & (value < jnp.inf), value, jnp.inf)
 
 
+def _replaced(so_far: Kept, better: Any, cost: Any, number: Any) -> Kept:
+    """Return what was kept, with the point of this step wherever it is better."""
+    here = jnp.asarray(number, jnp.int32)
+    return Kept(jnp.where(better, cost, so_far.value), jnp.where(better, here, so_far.place))
+
+
 def _told(kept: Kept, largest: bool) -> Kept:
     value = np.asarray(kept.value)
     return Kept(-value if largest else value, np.asarray(kept.place))
@@ -128,9 +134,7 @@ class Best:
     def step(self, so_far: Kept, columns: Mapping[str, Any], number: Any) -> Kept:
         """Look at one more point of each lane."""
         cost = _cost(columns, self.goal, self.largest, self.allowed.of(columns))
-        better = cost < so_far.value
-        here = jnp.asarray(number, jnp.int32)
-        return Kept(jnp.where(better, cost, so_far.value), jnp.where(better, here, so_far.place))
+        return _replaced(so_far, cost < so_far.value, cost, number)
 
     def told(self, kept: Kept) -> Kept:
         """Return the points as the column has them."""
@@ -176,9 +180,7 @@ class Frontier:
         least = jnp.asarray((-np.inf, *self.edges), x.dtype)[:, None]
         most = jnp.asarray((*self.edges, np.inf), x.dtype)[:, None]
         inside = (x >= least) & ((x < most) | (most == jnp.inf))
-        better = inside & (cost < so_far.value)
-        here = jnp.asarray(number, jnp.int32)
-        return Kept(jnp.where(better, cost, so_far.value), jnp.where(better, here, so_far.place))
+        return _replaced(so_far, inside & (cost < so_far.value), cost, number)
 
     def told(self, kept: Kept) -> Kept:
         """Return the points as the column `goal` has them."""

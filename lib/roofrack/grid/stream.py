@@ -24,7 +24,8 @@ FAST_COMPILE = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_
 """Options of XLA's CPU compiler: half the time to compile, a third more per point."""
 
 
-def _options() -> dict[str, bool | int]:
+@cache
+def known_options() -> dict[str, bool | int]:
     """Return the options that this version of XLA knows: they belong to no stable interface."""
     try:
         jax.jit(lambda: 0.0, compiler_options=FAST_COMPILE).lower().compile()
@@ -36,7 +37,7 @@ def _options() -> dict[str, bool | int]:
 @cache
 def compiled() -> Any:
     """Return the cost model, compiled once per pattern of axes, phase, overlap and features."""
-    return jax.jit(estimate, compiler_options=_options())
+    return jax.jit(estimate, compiler_options=known_options())
 
 
 class Block(NamedTuple):

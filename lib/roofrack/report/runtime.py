@@ -4,17 +4,14 @@ vl-convert holds the sources; bundling them takes seconds, so the result is kept
 folder under its version. A missing, damaged or read-only cache only costs time.
 """
 
-import contextlib
 import functools
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
 
-from roofrack.caching import cache_folder
+from roofrack import caching
 from roofrack.report.specs import VEGA_LITE
 
 
@@ -37,7 +34,7 @@ def notices() -> str:
 @functools.cache
 def bundle() -> str:
     """Return the script that defines `vegaEmbed`, safe to stand inside a `<script>` element."""
-    path = cache_folder() / f"vega-{metadata.version('vl-convert-python')}-{VEGA_LITE}.js"
+    path = caching.cache_folder() / f"vega-{metadata.version('vl-convert-python')}-{VEGA_LITE}.js"
     cached = _read(path)
     if cached is not None:
         return cached
@@ -63,16 +60,7 @@ def _read(path: Path) -> str | None:
 
 def _write(path: Path, script: str) -> None:
     """Write the script so that another process sees all of it or nothing."""
-    with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name)
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(f"{_checksum(script)}\n{script}".encode())
-            os.replace(name, path)
-        except OSError:
-            Path(name).unlink(missing_ok=True)
-            raise
+    caching.keep(path, f"{_checksum(script)}\n{script}".encode())
 
 
 def _checksum(script: str) -> str:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from roofrack import arguments
 from roofrack.errors import InputError, nearest
 from roofrack.planning import LEAVES
 from roofrack.results.directions import LESS, MORE
@@ -125,13 +126,8 @@ def _modes(text: str) -> tuple[str, ...]:
 
 
 def _engines(text: str) -> tuple[str, ...]:
-    named = [name for name in text.strip("[]").split(",") if name]
-    for name in named:
-        if name not in ENGINES:
-            raise InputError(
-                f"launch={name}: allowed: {', '.join(ENGINES)}.{nearest(name, ENGINES)}"
-            )
-    return tuple(named)
+    named = (name for name in text.strip("[]").split(",") if name)
+    return tuple(arguments.one_of("launch", name, tuple(ENGINES)) for name in named)
 
 
 def _allowed() -> str:

@@ -249,11 +249,7 @@ class Frontier:
             return np.ones(len(x), bool)
         edge_x, edge_y = (self.points.columns[name] for name in (self.x, self.y))
         order = np.argsort(edge_x)
-        least = np.minimum.accumulate(edge_y[order])
-        ahead = np.searchsorted(edge_x[order], x * (1.0 - MARGIN), side="left") - 1
-        reached = np.where(ahead >= 0, least[np.maximum(ahead, 0)], np.inf)
-        found: np.ndarray = y * (1.0 - MARGIN) <= reached
-        return found
+        return _level(edge_x[order], edge_y[order], x, y, MARGIN)
 
 
 def unbeaten(x: np.ndarray, y: np.ndarray, groups: np.ndarray, margin: float) -> np.ndarray:
@@ -282,11 +278,19 @@ def frontier(x: np.ndarray, y: np.ndarray, margin: float = 0.0) -> np.ndarray:
     first one counts.
     """
     order = np.lexsort((y, x))
-    best = np.minimum.accumulate(y[order])
+    x, y = x[order], y[order]
     if margin:
-        # beaten only by what is better by more than the margin in both
-        ahead = np.searchsorted(x[order], x[order] * (1.0 - margin), side="left") - 1
-        reached = np.where(ahead >= 0, best[np.maximum(ahead, 0)], np.inf)
-        return order[y[order] * (1.0 - margin) <= reached]
-    before = np.concatenate([[np.inf], best[:-1]])
-    return order[y[order] < before]
+        return order[_level(x, y, x, y, margin)]
+    before = np.concatenate([[np.inf], np.minimum.accumulate(y)[:-1]])
+    return order[y < before]
+
+
+def _level(
+    edge_x: np.ndarray, edge_y: np.ndarray, x: np.ndarray, y: np.ndarray, margin: float
+) -> np.ndarray:
+    """Return which points no point of an edge (x ascending) beats by more than a margin in both."""
+    least = np.minimum.accumulate(edge_y)
+    ahead = np.searchsorted(edge_x, x * (1.0 - margin), side="left") - 1
+    reached = np.where(ahead >= 0, least[np.maximum(ahead, 0)], np.inf)
+    found: np.ndarray = y * (1.0 - margin) <= reached
+    return found

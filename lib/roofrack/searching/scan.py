@@ -19,7 +19,7 @@ from roofrack.cost import pytrees  # noqa: F401  (registers the nouns)
 from roofrack.grid.factored import evaluator
 from roofrack.grid.kept import kept
 from roofrack.grid.parts import take_apart
-from roofrack.grid.stream import FAST_COMPILE
+from roofrack.grid.stream import known_options
 from roofrack.hardware import Hardware
 from roofrack.leaves import entries, put
 from roofrack.nouns import Scenario
@@ -210,7 +210,7 @@ def _compiled(
             return evaluate(values)
 
         values = given[next(iter(given))] | dict.fromkeys(plans, np.zeros(lanes, np.float32))
-        return jax.jit(block_of_plans, compiler_options=FAST_COMPILE).lower(values).compile()
+        return jax.jit(block_of_plans, compiler_options=known_options()).lower(values).compile()
 
     baked = [(e.path, e.value) for e in entries(sample, LEVELS) if e.path not in depends]
     named = over.function.__module__, over.function.__qualname__

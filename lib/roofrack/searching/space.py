@@ -115,8 +115,8 @@ class Grid:
 class Space:
     """All points of a search: cases x their plans x a grid.
 
-    A plan is known by its number among all of `cases`. Pools are decoded on and prefilled on
-    apart: `main` is the grid of a pool that decodes and `first` that of one that prefills.
+    A plan is known by the number of its case and its own there. Pools are decoded on and prefilled
+    on apart: `main` is the grid of a pool that decodes and `first` that of one that prefills.
     """
 
     cases: tuple[Case, ...]

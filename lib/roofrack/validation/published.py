@@ -86,7 +86,7 @@ def load(path: str | Path = PATH) -> pl.DataFrame:
         where = f"{Path(path).name}: row {row['id']}"
         one_of(where, "group", row["group"], GROUPS)
         check_origin(where, row)
-        one_of(where, "model", row["model"], _options("model"))
+        one_of(where, "model", row["model"], options("model"))
         one_of(where, "column", row["column"], tuple(RESULTS))
         for key in ("scale", "measured"):
             positive(where, key, row[key])
@@ -151,7 +151,7 @@ def read(path: Path, fields: Mapping[str, Field]) -> pl.DataFrame:
 
 def check_origin(where: str, row: Mapping[str, Any]) -> None:
     """Raise for a machine that there is not, and for a number without source or standing."""
-    one_of(where, "hardware", row["hardware"], _options("hardware"))
+    one_of(where, "hardware", row["hardware"], options("hardware"))
     one_of(where, "how", row["how"], HOW)
     one_of(where, "confidence", row["confidence"], CONFIDENCE)
     if not row["source"].strip():
@@ -169,7 +169,7 @@ def _check_overrides(where: str, row: Mapping[str, Any]) -> None:
             raise InputError(f"{where}: {key}: no such key.{nearest(key, (*CHOSEN, *_keys()))}")
         found[key] = value
     for group in CHOSEN:
-        one_of(where, group, found.get(group, "(nothing)"), _options(group))
+        one_of(where, group, found.get(group, "(nothing)"), options(group))
     for group in ("hardware", "model"):
         if found[group] != row[group]:
             raise InputError(f"{where}: {group}={found[group]} in overrides, not {row[group]}")
@@ -189,7 +189,7 @@ def positive(where: str, key: str, value: float) -> None:
 
 
 @lru_cache
-def _options(group: str) -> tuple[str, ...]:
+def options(group: str) -> tuple[str, ...]:
     """Return the options of a group: its files in conf."""
     return tuple(sorted(file.stem for file in (conf_dir() / group).glob("*.yaml")))
 

@@ -7,7 +7,7 @@ lacks something necessary stays in the table with the reason (`why_not`) and is 
 """
 
 from collections.abc import Iterator, Mapping
-from functools import cache, lru_cache
+from functools import cache
 from typing import Any, NamedTuple
 
 import yaml
@@ -15,7 +15,7 @@ import yaml
 from roofrack.config import conf_dir
 from roofrack.errors import InputError
 from roofrack.model import Model, count
-from roofrack.validation.published import CONFIDENCE, HOW, one_of, positive
+from roofrack.validation.published import CONFIDENCE, HOW, one_of, options, positive
 from roofrack.validation.training_flops import QUANTITIES, Shape, convention
 from roofrack.validation.training_table import (
     DEGREES,
@@ -129,7 +129,7 @@ def _check(where: str, line: Mapping[str, Any]) -> None:
                 f"{where}: {key} is empty: give it, assume it in the group, or why_not"
             )
     for key in ("hardware", "model"):
-        one_of(where, key, line[key], _options(key))
+        one_of(where, key, line[key], options(key))
     tp, pp, cp, dp = (int(line[key]) for key in ("tp", "pp", "cp", "dp"))
     if tp * pp * cp * dp != int(line["chips"]):
         made = f"tp*pp*cp*dp = {tp * pp * cp * dp}"
@@ -224,8 +224,3 @@ def _yaml(group: str, name: str) -> dict[str, Any]:
     for base in content.pop("defaults", []):
         made |= content if base == "_self_" else _yaml(group, base)
     return made or content
-
-
-@lru_cache
-def _options(group: str) -> tuple[str, ...]:
-    return tuple(sorted(file.stem for file in (conf_dir() / group).glob("*.yaml")))

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from roofrack.arithmetic import Number, divide
 from roofrack.calibration import Experts
 from roofrack.cost.forward import BLOCKS
-from roofrack.cost.roofline import block_times
+from roofrack.cost.roofline import BlockTime, block_times
 from roofrack.cost.site import Site
 from roofrack.cost.training.works import Legs
 
@@ -13,15 +13,10 @@ CLASSES = ("gemm", "core", "experts")
 """Kernel classes whose errors go together."""
 
 
-class Spent(NamedTuple):
-    """Seconds by resource, and `busy` at the roofline."""
+class Spent(BlockTime):
+    """Seconds by resource, and `busy` at the roofline, of any number of blocks."""
 
-    compute: Number
-    weights: Number
-    kv: Number
-    activation: Number
-    launch: Number
-    busy: Number
+    __slots__ = ()
 
     def plus(self, other: "Spent", times: Number = 1.0) -> "Spent":
         """Return this with `times` another one."""
@@ -123,8 +118,7 @@ def _summed(at: Site, of: dict[str, Legs]) -> tuple[Sums, dict[tuple[str, str], 
     sums = {(block, leg): NOTHING for block in BLOCKS for leg in Legs._fields}
     errors = {place: [0.0] * len(CLASSES) for place in sums}
     for (block, leg, work), t in zip(flat, times, strict=True):
-        spent = Spent(t.compute, t.weights, t.kv, t.activation, t.launch, t.busy)
-        sums[block, leg] = sums[block, leg].plus(spent)
+        sums[block, leg] = sums[block, leg].plus(Spent(*t))
         kind = 1 if block == "attention_core" else 2 if isinstance(work.kernel, Experts) else 0
         error = (t.busy + t.launch) * work.kernel.rel_std
         errors[block, leg][kind] = add(errors[block, leg][kind], error, 1.0)
