@@ -69,6 +69,8 @@ def _headline(found: Found) -> str:
             f"{found.sides:,} of them are settings of one pool by itself; those that no other "
             "beats are paired in every ratio of instances"
         )
+        if found.behind:
+            pairs += f"; {found.behind:,} that decode are behind with any partner"
         said = f"{said}\n{pairs}"
     return said
 

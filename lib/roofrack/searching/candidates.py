@@ -78,7 +78,8 @@ class Excluded:
     """How many points each reason excludes.
 
     Of those that cannot run each reason counts; a point that does not fit is counted as that only;
-    of limits a point may break several. `sides` counts the settings of single pools among them.
+    of limits a point may break several. `sides` counts the settings of single pools among them,
+    `behind` those that decode of which no pair could matter.
     """
 
     def __init__(self, limits: Mapping[str, float]) -> None:
@@ -87,6 +88,7 @@ class Excluded:
         self.counts: Counter[str] = Counter()
         self.points = 0
         self.sides = 0
+        self.behind = 0
         self.valid = 0
         self.kept = 0
 

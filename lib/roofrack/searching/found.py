@@ -47,9 +47,11 @@ class Found:
     reason excluded; `close` how many plans the error bars cannot tell from the best; `axes` what
     was varied beside the plan; `launches` how engines are started for the best plan, if asked.
 
-    `points` all that were evaluated, `sides` of them settings of one pool by itself; `plans` of all
-    cases. A row whose prompts are computed on a pool of their own has that pool's plan as
-    `prefill`, a row like itself, and `instances`, how many there are of prefill and of decode.
+    `points` all that were evaluated, `sides` of them settings of one pool by itself; `behind` the
+    settings that decode of which no pair is among the points, since with the best partner there is
+    they are worse than what was found; `plans` of all cases. A row whose prompts are computed on a
+    pool of their own has that pool's plan as `prefill`, a row like itself, and `instances`, how
+    many there are of prefill and of decode.
     """
 
     question: Asked
@@ -57,6 +59,7 @@ class Found:
     axes: tuple[str, ...]
     points: int
     sides: int
+    behind: int
     plans: int
     valid: int
     kept: int
@@ -107,6 +110,7 @@ def search(choices: Sequence[Choice], question: Asked) -> Found:
         axes=_varied(around),
         points=excluded.points,
         sides=excluded.sides,
+        behind=excluded.behind,
         plans=sum(len(case.plans) + len(case.prefill or ()) for case in around.cases),
         valid=excluded.valid,
         kept=excluded.kept,

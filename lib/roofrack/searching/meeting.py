@@ -1,6 +1,6 @@
 """Settings of two pools in pairs, in every ratio of whole instances that can be best."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -9,7 +9,7 @@ import numpy as np
 from roofrack.cost.pools import Side, between_s, together
 from roofrack.leaves import put
 from roofrack.nouns import Scenario
-from roofrack.searching.candidates import MARGIN, Nearest, within
+from roofrack.searching.candidates import MARGIN, Keeper, Nearest, within
 from roofrack.searching.points import Points, placed
 from roofrack.searching.space import LEVELS, Case, Space, plan_leaves
 
@@ -89,25 +89,46 @@ class Meeting:
         A setting is as good as with the best partner there is, in a ratio that need not be whole
         and with no way in between; what is not among the best even so is left out.
         """
-        alone = (
-            (self.main, self.together(_side(self.main), _side(self.first, [0]))),
-            (self.first, self.together(_side(self.main, [0]), _side(self.first))),
-        )
         kept = []
-        for (side, found), own in zip(alone, (OWN_MAIN, OWN_FIRST), strict=True):
+        for side, alone, own in (
+            (self.main, self.together(_side(self.main), _side(self.first, [0])), OWN_MAIN),
+            (self.first, self.together(_side(self.main, [0]), _side(self.first)), OWN_FIRST),
+        ):
             limits = {n: v for n, v in best.limits.limits.items() if n in own}
-            holds = [within(found[n], n, limit, MARGIN) for n, limit in limits.items()]
-            kept.append(np.all([np.ones(len(side), bool), *holds], axis=0))
-        if not all(keeps.any() for keeps in kept):
-            return self.main.take([]), self.first.take([])
-        main, first = self.main.take(kept[0]), self.first.take(kept[1])
-        hopes = []
-        for one, other in ((main, first), (first, main)):
-            partner = _side(other, [_price(other, best.of).argmin()])
-            pair = (_side(one), partner) if one is main else (partner, _side(one))
-            hope = np.broadcast_to(self.together(*pair)[best.of], (len(one),))
-            hopes.append(one.take(best.hopes(hope)))
-        return hopes[0], hopes[1]
+            holds = [within(alone[n], n, limit, MARGIN) for n, limit in limits.items()]
+            kept.append(side.take(np.all([np.ones(len(side), bool), *holds], axis=0)))
+        main, first = kept
+        if not len(main) or not len(first):
+            return main.take([]), first.take([])
+        return (
+            main.take(best.hopes(self.best_main(main, first, best.of))),
+            first.take(best.hopes(self.best_first(main, first, best.of))),
+        )
+
+    def best_main(self, main: Points, first: Points, name: str) -> np.ndarray:
+        """Return a column of settings that decode as with the best partner there is.
+
+        That is in a ratio that need not be whole, and with no way in between: no pair is better.
+        """
+        partner = _side(first, [_price(first, name).argmin()])
+        return np.broadcast_to(self.together(_side(main), partner)[name], (len(main),))
+
+    def best_first(self, main: Points, first: Points, name: str) -> np.ndarray:
+        """Return a column of settings that prefill as with the best partner there is."""
+        partner = _side(main, [_price(main, name).argmin()])
+        return np.broadcast_to(self.together(partner, _side(first))[name], (len(first),))
+
+    def ahead(self, main: Points, first: Points, keepers: Sequence[Keeper]) -> Points:
+        """Return the settings that decode of which a keeper may still want a pair, cheapest first.
+
+        Each column is as with the partner that is best for it: what no keeper wants even so, it
+        wants with no partner.
+        """
+        columns = {name: self.best_main(main, first, name) for name in self.columns}
+        columns |= {"room": np.ones(len(main)), "why_invalid": np.zeros(len(main))}
+        ahead = np.any([keeper.wants(columns) for keeper in keepers], axis=0)
+        order = np.argsort(columns["usd_per_mtok"][ahead], kind="stable")
+        return main.take(np.flatnonzero(ahead)[order])
 
     def together(self, main: Side, first: Side) -> dict[str, np.ndarray]:
         """Return what sides are together if as much of the second is there as the first needs."""

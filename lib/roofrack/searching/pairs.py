@@ -26,6 +26,8 @@ COLUMNS = (
     "ttft_s", "tpot_s", "tokens_per_s_per_user", "tokens_per_s_per_chip", "usd_per_mtok",
 )  # fmt: skip
 """What can be the goal or a limit: monotone in how fast either pool is."""
+TOGETHER = 4096
+"""Settings that decode and are paired before it is asked again which can still matter."""
 ROUNDED = MARGIN / 10
 """Relative width of what is kept beside the unbeaten settings: ten times what rounding does."""
 
@@ -68,9 +70,11 @@ def add_pairs(
 ) -> None:
     """Show the keepers all pairs of settings that may matter.
 
-    First all keepers are shown the pairs of unbeaten settings: the best of all and the frontier are
-    among them. Then `best` those that can still be among its first few plans, by the least that
-    the other pool adds. `columns` are wanted; `counts` is told of the sides.
+    First all keepers are shown the pairs of unbeaten settings, the cheapest first: the best of all
+    and the frontier are among them. Settings that are behind what has been found by then, however
+    good their partner, are left out. Then `best` is shown those that can still be among its first
+    few plans, by the least that the other pool adds. `columns` are wanted; `counts` is told of the
+    sides.
     """
     mains, firsts = (
         _settings(points, over, space, counts)
@@ -82,10 +86,17 @@ def add_pairs(
         if (n, step) in firsts
     ]
     for meeting in meetings:
-        main = _fastest(meeting.main, SAME_MAIN)
-        for block in meeting.pairs(main, _fastest(meeting.first, SAME_FIRST)):
-            counts.add(block.columns)
-            show(block, keepers)
+        first = _fastest(meeting.first, SAME_FIRST)
+        main = meeting.ahead(meeting.main, first, keepers)
+        counts.behind += len(meeting.main) - len(main)
+        main = _fastest(main, SAME_MAIN)
+        while len(main):
+            ahead = meeting.ahead(main, first, keepers)
+            counts.behind += len(main) - len(ahead)
+            now, main = ahead.take(slice(TOGETHER)), ahead.take(slice(TOGETHER, None))
+            for block in meeting.pairs(now, first):
+                counts.add(block.columns)
+                show(block, keepers)
     for meeting in meetings:
         for block in meeting.pairs(*meeting.hopeful(best)):
             show(block, (best,))
