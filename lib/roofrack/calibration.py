@@ -191,6 +191,9 @@ class Calibration:
     scale_up: Links = field()
     scale_out: Links = field()
     layer_s: float = amount("small kernels of one layer", "s")
+    stream_efficiency: float = share(
+        "reachable share of the memory bandwidth by kernels that only move (norms, softmax)", 0.8
+    )
     step_s: float = amount("fixed time of one pass", "s")
     sparse_group: float = positive(
         "query heads that kernels of sparse attention compute together", "heads", 1

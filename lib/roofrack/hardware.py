@@ -57,6 +57,20 @@ class Tiers:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AttentionKernels:
+    """Published speeds of fused attention kernels in training: shares of the dense BF16 peak.
+
+    Forward and backward together, causal (half the pairs counted), long sequences, heads of 128
+    elements; 0 = none was read for this machine.
+    """
+
+    flash_1: float = amount("share of the peak of FlashAttention", "", 0, at_most=1.0)
+    flash_2: float = amount("share of the peak of FlashAttention-2", "", 0, at_most=1.0)
+    flash_3: float = amount("share of the peak of FlashAttention-3", "", 0, at_most=1.0)
+    cudnn: float = amount("share of the peak of cuDNN's fused attention", "", 0, at_most=1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Hardware:
     """One chip and the fabric that joins its copies; `fabric` is innermost level first.
 
@@ -78,4 +92,5 @@ class Hardware:
     usd_per_chip_hour: float = amount("rental price, typical", "USD/h")
     usd_per_chip_hour_low: float = amount("rental price, low end of the offers", "USD/h")
     usd_per_chip_hour_high: float = amount("rental price, high end of the offers", "USD/h")
+    attention_kernels: AttentionKernels = field(default_factory=AttentionKernels)
     capex_usd: float = amount("price of a chip with its share of system and network", "USD", 0)

@@ -97,14 +97,45 @@ SCHEDULES = ("1f1b", "gpipe", "interleaved", "zb_h1", "zb_h2", "dualpipe")
 """In which order the stages of a training pipeline work through their micro-batches (MODEL
 section 6); the first is the default."""
 
-RECOMPUTE = ("none", "selective", "full")
+RECOMPUTE = ("none", "selective", "full", "alternate")
 """What of the forward pass is computed again for the backward pass: nothing, the attention core
-(which fused kernels do in any case), or whole layers from their inputs."""
+(which fused kernels do in any case), whole layers from their inputs, or every second matrix product
+and whatever lies between them (torchtitan's selective checkpointing by operation)."""
 
 CONTEXT_PARALLEL = ("ring", "all_to_all")
 """How chips that divide a sequence meet its keys and values: they pass round the ring while the
 core works (Ring Attention, arXiv:2310.01889), or tokens are exchanged for heads before and after it
 (DeepSpeed-Ulysses, arXiv:2309.14509)."""
+
+
+class AttentionKernel(NamedTuple):
+    """A fused attention kernel: `hardware.attention_kernels` says how fast it is on a machine.
+
+    That share of the peak is of long causal sequences and heads of 128 elements. Of it s / (s +
+    `ramp`) is reached for a sequence of s, `exponent` is the work of the softmax as elements of a
+    head, and backward each FLOP takes `slower` times as long as forward.
+    """
+
+    ramp: float
+    exponent: float
+    slower: float
+
+
+ATTENTION_KERNELS = {
+    # the fastest of those published for a machine, else as fitted
+    "best": None,
+    # the core of prompts of the machine's calibration; backward as FlashAttention-2 on A100
+    "fitted": None,
+    # forward and backward of 512 to 16k tokens: figures 4 and 7 of arXiv:2307.08691, causal
+    "flash_1": AttentionKernel(350.0, 0.0, 73.0 / 63.0),
+    "flash_2": AttentionKernel(500.0, 18.0, 73.0 / 63.0),
+    # forward causal, backward not causal: figures 5 and 6 of arXiv:2407.08608
+    "flash_3": AttentionKernel(450.0, 55.0, 638.0 / 542.0),
+    # forward and backward of Llama 3.1's heads, H200 and GB200: NVIDIA/cudnn-frontend@3929da2ef4c1,
+    # benchmark/sdpa_benchmark_training/results; narrow heads: figure 5 of arXiv:2407.08608
+    "cudnn": AttentionKernel(950.0, 80.0, 644.0 / 541.0),
+}
+"""Every fused attention kernel of training by name."""
 
 DATA_PLACED = ("outside", "inside")
 """Where data-parallel ranks that no group of experts spans are laid over the fabric: outside all

@@ -66,6 +66,8 @@ _TRAINING_PLAN = (
     "recompute",
     "recompute_layers",
     "flash_attention",
+    "attention_kernel",
+    "loss_bytes",
     "context_parallel",
     "data_placed",
     "overlap_tp",

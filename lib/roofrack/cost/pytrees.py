@@ -25,7 +25,7 @@ from roofrack.calibration import (
     PrefillCores,
 )
 from roofrack.economics import Economics
-from roofrack.hardware import FlopsPerS, Hardware, Level, Tier, Tiers
+from roofrack.hardware import AttentionKernels, FlopsPerS, Hardware, Level, Tier, Tiers
 from roofrack.model import Model
 from roofrack.nouns import Cost, Draft, Pool, Scenario
 from roofrack.plan import Plan
@@ -38,7 +38,7 @@ for _noun in (
     Calibration, Kernels, Gemm, Gemms, DecodeCore, DecodeCores, PrefillCore, PrefillCores,
     LinearCore, LinearCores, Experts, ExpertsByFormat, Link, Links, Economics, FlopsPerS, Hardware,
     Level, Model, Plan, Cost, Scenario, Dtypes, Failures, Lifetime, Workload, Tier, Tiers, Pool,
-    Draft,
+    Draft, AttentionKernels,
 ):  # fmt: skip
     _static = STATIC.get(_noun, ())
     _data = [f.name for f in dataclasses.fields(_noun) if f.name not in _static]

@@ -174,7 +174,8 @@ def share(s: Scenario, plan: Layout, of: Formats, p: Pass) -> Share:
         tokens=tokens,
         own_tokens=round_up(own, quantize),
         group_tokens=least(p.sequences, grouped) * p.new,
-        head_rows=sequences * p.sampled,
+        # of a prompt the last token counts, which one rank has; a model trains on every token
+        head_rows=sequences * p.sampled / (plan.cp if p.trains else 1.0),
         attends=attends,
         of=of,
     )

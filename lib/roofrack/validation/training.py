@@ -161,9 +161,14 @@ def _overrides(line: Mapping[str, Any], group: Mapping[str, Any]) -> Iterator[st
     narrow = MATHS.get(line["precision"])
     yield f"dtype={'bf16' if narrow else line['precision']}"
     if narrow:
+        # recipes in 8 and 4 bits leave the head in 16 (Transformer Engine, torchtitan's filter)
         yield f"workload.dtype.math={narrow}"
+        yield "workload.dtype.head=bf16"
     if line["gradients"]:
         yield f"workload.dtype.gradients={line['gradients']}"
+    for column in ("overlap_ep", "dedup"):
+        if line[column]:
+            yield f"parallelism.{column}={line[column]}"
     if line["optimizer"]:
         yield f"workload.optimizer={line['optimizer']}"
     if line["mtp"]:

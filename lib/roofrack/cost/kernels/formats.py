@@ -17,6 +17,7 @@ from roofrack.calibration import (
     ExpertsByFormat,
     Gemm,
     Gemms,
+    Kernel,
     PrefillCore,
     PrefillCores,
 )
@@ -30,7 +31,7 @@ _BLOCK = np.array([float(name == "fp8_block") for name in DTYPES])
 _FOUR_BITS = np.array([float(d.bytes < 0.75) for d in DTYPES.values()])
 _SMALL = np.array([float(d.bytes < 1.5) for d in DTYPES.values()])
 
-_Fit = TypeVar("_Fit", Gemm, DecodeCore, PrefillCore, Experts)
+_Fit = TypeVar("_Fit", bound=Kernel)
 
 
 def where(condition: Number, this: _Fit, other: _Fit) -> _Fit:

@@ -11,8 +11,8 @@ from roofrack.cost import attention
 from roofrack.cost.passes import useful_flops
 from roofrack.cost.shares import Pass
 from roofrack.cost.site import Site
+from roofrack.cost.training.core import FLASH_BACKWARD
 from roofrack.cost.training.readings import recomputed
-from roofrack.cost.training.works import FLASH_BACKWARD
 
 
 class Flops(NamedTuple):

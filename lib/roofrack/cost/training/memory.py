@@ -8,14 +8,15 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, least, most
 from roofrack.cost import moe, schedules
+from roofrack.cost.attention import kv_ways
 from roofrack.cost.layout import microbatches
 from roofrack.cost.shares import Share, bytes_of
 from roofrack.cost.site import Site
+from roofrack.cost.training.legs import MASK_BYTES
 from roofrack.cost.training.optimizer import divided_bytes, state_bytes
 from roofrack.cost.training.ranks import Held, Ranks, held
-from roofrack.cost.training.readings import recomputed
+from roofrack.cost.training.readings import ALTERNATE, recomputed
 from roofrack.cost.training.stages import Stage, Stages
-from roofrack.cost.training.works import MASK_BYTES
 
 
 class Memory(NamedTuple):
@@ -114,11 +115,34 @@ def layer_bytes(at: Site, mine: Share, full_layers: Number) -> LayerBytes:
     Recomputed layers keep their input (2sbh in 16 bit, divided by sequence parallelism).
     """
     whole, cores = recomputed(at, full_layers)
-    kept = _kept(at, mine, 1.0 - cores)
+    kept = _kept(at, mine, 1.0 - most(cores, 0.0))
     wide = mine.attention_tokens * at.s.model.d_model * mine.b_activations / _sequence_ways(at)
     known = 1.0 - at.counts.abstract
     stored = [(1.0 - whole) * part * known for part in kept]
-    return LayerBytes(stored[0] + whole * wide * known, *stored[1:])
+    stored = [stored[0] + whole * wide * known, *stored[1:]]
+    second = choose(at.s.plan.recompute == ALTERNATE, 1.0, 0.0)
+    pairs = zip(stored, _alternate(at, mine), strict=True)
+    return LayerBytes(*(a + second * (known * b - a) for a, b in pairs))
+
+
+def _alternate(at: Site, mine: Share) -> LayerBytes:
+    """Return what is kept where every second product is computed again.
+
+    Of a token its input, queries, values, the core's output, and of an FFN one inward product.
+    """
+    m, plan, b = at.s.model, at.plan, mine.b_activations
+    mla = choose(m.kv_lora > 0, 1.0, 0.0)
+    value = mla * m.v_head_dim + (1.0 - mla) * m.head_dim
+    query = m.heads * (mla * (m.qk_nope_dim + m.qk_rope_dim) + (1.0 - mla) * m.head_dim)
+    kv = choose(m.kv_heads > 0, m.kv_heads / kv_ways(at.s, plan), m.heads / plan.attention_tp)
+    across = (query + m.heads * value) / plan.attention_tp + kv * value
+    rows = mine.group_tokens * m.experts_per_token / plan.ep * moe.skew(at, mine)
+    shared = mine.attention_tokens * m.d_ff_shared * m.shared_experts / plan.attention_tp
+    return LayerBytes(
+        every=mine.attention_tokens * (m.d_model / _sequence_ways(at) + across) * b,
+        dense=mine.tokens * m.d_ff / plan.tp * b,
+        experts=(rows * m.d_ff_expert / plan.expert_tp + shared) * b,
+    )
 
 
 def _sequence_ways(at: Site) -> Number:
@@ -177,9 +201,9 @@ class Buffers(NamedTuple):
 
 
 def _buffers(at: Site, mine: Share, full_layers: Number, exchange: moe.Exchange) -> Buffers:
-    """Return working buffers; logits in FP32, their gradient in the format of activations."""
+    """Return working buffers."""
     known = 1.0 - at.counts.abstract
-    logits = mine.head_rows * at.s.model.vocab / at.plan.tp * (4.0 + mine.b_activations)
+    logits = mine.head_rows * at.s.model.vocab / at.plan.tp * at.s.plan.loss_bytes
     whole, cores = recomputed(at, full_layers)
     layers = known * choose(whole > 0, 1.0, 0.0)
     once = _kept(at, mine, 1.0)

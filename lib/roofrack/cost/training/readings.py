@@ -8,13 +8,15 @@ speed: `parallelism.overlap_loss` of every hidden second is lost again.
 
 from typing import NamedTuple
 
-from roofrack.arithmetic import Number, choose, least, most
+from roofrack.arithmetic import Number, choose, divide, least, most
 from roofrack.cost.site import Site
 from roofrack.cost.training.exchanges import Sent
 from roofrack.cost.training.times import Spent, Timed
 from roofrack.tables import RECOMPUTE, SCHEDULES
 
-SELECTIVE, FULL = float(RECOMPUTE.index("selective")), float(RECOMPUTE.index("full"))
+SELECTIVE, FULL, ALTERNATE = (
+    float(RECOMPUTE.index(name)) for name in ("selective", "full", "alternate")
+)
 DUALPIPE = float(SCHEDULES.index("dualpipe"))
 
 
@@ -45,14 +47,32 @@ class Reading(NamedTuple):
 def recomputed(at: Site, full_layers: Number) -> tuple[Number, Number]:
     """Return which share of the layers is computed again, and whether their cores alone are.
 
-    A fused core computes its scores again in any case: `selective` adds nothing to it.
+    A fused core computes its scores again in any case: `selective` adds nothing to it. `alternate`
+    keeps cores, so that their share is taken off again.
     """
     plan = at.s.plan
     some = least(1.0, plan.recompute_layers / full_layers)
     share = choose(plan.recompute_layers > 0, some, 1.0)
     whole = choose(plan.recompute == FULL, share, 0.0)
     unfused = choose(plan.flash_attention > 0, 0.0, 1.0)
-    return whole, choose(plan.recompute == SELECTIVE, unfused, 0.0)
+    again = choose(plan.recompute == ALTERNATE, share * _every_second(at), 0.0)
+    return whole + again, choose(plan.recompute == SELECTIVE, unfused, 0.0) - again
+
+
+def _every_second(at: Site) -> Number:
+    """Return the share of a layer's products that every second one is: keys, output, one inward.
+
+    By their FLOP; latents count as the keys and values that they expand to.
+    """
+    m = at.s.model
+    mla = choose(m.kv_lora > 0, 1.0, 0.0)
+    query = mla * m.heads * (m.qk_nope_dim + m.qk_rope_dim) + (1.0 - mla) * m.heads * m.head_dim
+    keys = mla * m.heads * m.qk_nope_dim + (1.0 - mla) * m.kv_heads * m.head_dim
+    out = mla * m.heads * m.v_head_dim + (1.0 - mla) * m.heads * m.head_dim
+    dense = divide(at.counts.dense_layers, m.layers) * m.d_ff
+    routed = m.experts_per_token * m.d_ff_expert + m.shared_experts * m.d_ff_shared
+    hidden = dense + divide(m.moe_layers, m.layers) * routed
+    return divide(keys + out + hidden, query + 2.0 * keys + out + m.ffn_matrices * hidden)
 
 
 def read(at: Site, overlap: str, stage: Part, body: Part, full_layers: Number) -> Reading:

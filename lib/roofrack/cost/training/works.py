@@ -6,39 +6,17 @@ earlier micro-batches left. Between products are passes over activations, counte
 kernel reads and writes: an estimate, for kernels that are not fused with others.
 """
 
-from typing import NamedTuple
-
 from roofrack.arithmetic import Number, choose, least, most
 from roofrack.cost import attention, ffn, moe
 from roofrack.cost.roofline import Work
 from roofrack.cost.shares import Format, Pass, Share, bytes_of
 from roofrack.cost.site import Site
-
-FLASH_BACKWARD = 2.5
-"""FLOP of the backward core over those of the forward one: five products for two, as scores are
-computed again (Dao, arXiv:2307.08691)."""
-
-FLASH_SLOWER = 73.0 / 63.0
-"""Share of the peak that FlashAttention-2 reaches forward (73 %) over that backward (63 %), on
-A100 (arXiv:2307.08691 section 4.1)."""
-
-RECURRENT_BACKWARD = 2.0
-"""The same for indexers and linear layers, whose products have one gradient for each operand."""
-
-MASK_BYTES = 1.0
-"""Bytes of one element of a dropout mask."""
+from roofrack.cost.training.core import cores
+from roofrack.cost.training.legs import MASK_BYTES, Legs, joined, passes
 
 LOGIT_BYTES = 14.0
 """Bytes moved for each logit, forward and again backward: cast to FP32 (2 + 4), then read and
 written once. An estimate for a cross entropy in a few kernels."""
-
-
-class Legs(NamedTuple):
-    """The work of one kind of layer: forward, and for the gradients of inputs and of weights."""
-
-    forward: list[Work]
-    inputs: list[Work]
-    weights: list[Work]
 
 
 def works(at: Site, mine: Share, p: Pass) -> dict[str, Legs]:
@@ -54,32 +32,30 @@ def works(at: Site, mine: Share, p: Pass) -> dict[str, Legs]:
         "attention_projections": _legs(
             at, mine, attention.projection_products(at, mine, expanded=True)
         ),
-        "attention_core": _core(at, mine, p),
-        "dense_ffn": _joined(
+        "attention_core": cores(at, mine, p),
+        "dense_ffn": joined(
             _legs(at, mine, ffn.dense_products(at, mine)),
             _again(at, [ffn.whole_model(at, mine)], at.formats.weights.bytes),
             _activated(at, mine.tokens, own, counts.dense_layers),
         ),
         "router": _legs(at, mine, ffn.router_products(at, mine)),
         "routed_experts": _again(at, routed, at.formats.experts.bytes),
-        "shared_experts": _joined(
+        "shared_experts": joined(
             _legs(at, mine, ffn.shared_products(at, mine)),
             _activated(at, mine.attention_tokens, shared, m.moe_layers),
         ),
-        "head": _joined(_legs(at, mine, ffn.head_products(at, mine)), _loss(at, mine)),
+        "head": joined(_legs(at, mine, ffn.head_products(at, mine)), _loss(at, mine)),
         "residual": _normed(at, mine),
     }
 
 
-def _joined(*some: Legs) -> Legs:
-    forward, inputs, weights = (
-        [w for leg in legs for w in leg] for legs in zip(*some, strict=True)
-    )
-    return Legs(forward, inputs, weights)
-
-
 def _legs(at: Site, mine: Share, asked: list[ffn.Product]) -> Legs:
-    """Return products forward, and the two products that each of them has backward."""
+    """Return products forward, and the two products that each of them has backward.
+
+    What is multiplied in fewer bits is quantised by kernels of their own: inputs forward, gradients
+    of outputs backward. Each is written twice, for the product at hand by rows and for that of the
+    weights' gradients by columns (NVIDIA Transformer Engine's user guide, FP8 primer).
+    """
     stored = Format(mine.b_activations * at.s.cost.activation_io, 0.0, None)
     turned = [p._replace(columns=p.depth, depth=p.columns) for p in asked]
     outer = [
@@ -93,7 +69,25 @@ def _legs(at: Site, mine: Share, asked: list[ffn.Product]) -> Legs:
         )
         for w, p in zip(ffn.products(at, outer), asked, strict=True)
     ]
-    return Legs(ffn.products(at, asked), ffn.products(at, turned), gradients)
+    read, written = at.formats.activations, 2.0 * bytes_of(at.s.workload.dtype.math)
+    inputs, outputs = (
+        [
+            passes(at, 0.0, rows * wide * (read + written), times * _narrow(at, of))
+            for of, rows, wide, times in some
+        ]
+        for some in (
+            [(p.of, p.rows, p.depth, p.times) for p in asked],
+            [(p.of, p.rows, p.columns, p.times) for p in asked],
+        )
+    )
+    return Legs(
+        [*ffn.products(at, asked), *inputs], [*ffn.products(at, turned), *outputs], gradients
+    )
+
+
+def _narrow(at: Site, of: Format) -> Number:
+    """Return 1 where units multiply that are faster than those of 16 bits."""
+    return choose(of.peak > at.s.hardware.flops_per_s.bf16, 1.0, 0.0)
 
 
 def _some(p: ffn.Product) -> Number:
@@ -119,13 +113,6 @@ def _again(at: Site, works: list[Work], stored: Number) -> Legs:
     return Legs(works, works, gradients)
 
 
-def _passes(at: Site, elements: Number, more_bytes: Number, times: Number) -> Work:
-    """Return a pass over activations: `elements` read and written, and bytes besides."""
-    moved = elements * at.formats.activations + more_bytes
-    io = moved * (1.0 - at.counts.abstract) * at.s.cost.activation_io
-    return ffn.totals(at.formats.weights, 0.0, 0.0)._replace(io_bytes=io, times=times)
-
-
 def _normed(at: Site, mine: Share) -> Legs:
     """Return norms, residual adds, dropout and rotary embedding of all layers.
 
@@ -143,8 +130,8 @@ def _normed(at: Site, mine: Share) -> Legs:
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
     turned = mla * (m.heads * m.qk_rope_dim) + (1.0 - mla) * (m.heads + m.kv_heads) * m.head_dim
     rotary = 2.0 * mine.attention_tokens * turned / plan.attention_tp
-    forward = _passes(at, 10.0 * wide + rotary, mask, m.layers)
-    backward = _passes(at, (16.0 + 4.0 * dropped) * wide + rotary, mask, m.layers)
+    forward = passes(at, 10.0 * wide + rotary, mask, m.layers)
+    backward = passes(at, (16.0 + 4.0 * dropped) * wide + rotary, mask, m.layers)
     return Legs([forward], [backward], [])
 
 
@@ -154,70 +141,16 @@ def _activated(at: Site, rows: Number, hidden: Number, layers: Number) -> Legs:
     Backward it reads what it read and the gradient, and writes as many gradients as it read.
     """
     ways = at.s.model.ffn_matrices
-    forward = _passes(at, rows * hidden * ways, 0.0, layers)
-    backward = _passes(at, rows * hidden * (2.0 * ways - 1.0), 0.0, layers)
+    forward = passes(at, rows * hidden * ways, 0.0, layers)
+    backward = passes(at, rows * hidden * (2.0 * ways - 1.0), 0.0, layers)
     return Legs([forward], [backward], [])
 
 
 def _loss(at: Site, mine: Share) -> Legs:
     """Return the cross entropy over the logits of each chip."""
     logits = mine.head_rows * at.s.model.vocab / at.plan.tp
-    each = _passes(at, 0.0, LOGIT_BYTES * logits, 1.0)
+    each = passes(at, 0.0, LOGIT_BYTES * logits, 1.0)
     return Legs([each], [each], [])
-
-
-def _core(at: Site, mine: Share, p: Pass) -> Legs:
-    """Return the cores of all layers: fused, or with the scores written to memory.
-
-    Only layers that attend to all tokens or to a window have an unfused form.
-    """
-    full, windowed, index, picked, linear = attention.cores(at, mine, p)
-    fused = choose(at.s.plan.flash_attention > 0, 1.0, 0.0)
-    forward = [w._replace(times=w.times * fused) for w in (full, windowed)]
-    forward = [*forward, index, picked, linear]
-    softmax = FLASH_BACKWARD * FLASH_SLOWER
-    factors = (softmax, softmax, RECURRENT_BACKWARD, softmax, RECURRENT_BACKWARD)
-    inputs = [
-        w._replace(
-            flops=w.flops * factor,
-            kv_bytes=2.0 * w.kv_bytes,
-            io_bytes=2.0 * w.io_bytes,
-            fixed_s=w.fixed_s * factor,
-        )
-        for w, factor in zip(forward, factors, strict=True)
-    ]
-    return _joined(Legs(forward, inputs, []), _unfused(at, mine, p, 1.0 - fused))
-
-
-def _unfused(at: Site, mine: Share, p: Pass, used: Number) -> Legs:
-    """Return the core as two products and passes over all scores, masked ones included.
-
-    Softmax reads and writes the scores, as does dropout, which writes a mask besides (Korthikanti
-    et al. 2022, arXiv:2205.05198 section 4.1). Backward, softmax reads its output and the gradient.
-    """
-    s, m, plan = at.s, at.s.model, at.plan
-    layers = (at.counts.full_layers + m.window_layers) * used
-    layers = layers * choose(m.heads > 0, 1.0, 0.0) * s.cost.attention_core
-    mla = choose(m.kv_lora > 0, 1.0, 0.0)
-    depth = mla * (m.qk_nope_dim + m.qk_rope_dim) + (1.0 - mla) * m.head_dim
-    value = mla * m.v_head_dim + (1.0 - mla) * m.head_dim
-    of = Format(mine.b_activations, mine.of.core_peak, at.formats.weights.fit)
-    rows = mine.attention_tokens * m.heads / plan.attention_tp
-    scores = ffn.Product(of, rows, p.prompt, depth, layers)
-    mixed = ffn.Product(of, rows, value, p.prompt, layers)
-    forward = ffn.products(at, [scores, mixed])
-    # the gradients of a product of two activations are two products of the same three sizes
-    turned = [
-        scores,
-        scores._replace(columns=depth, depth=p.prompt),
-        mixed,
-        mixed._replace(columns=p.prompt, depth=value),
-    ]
-    pairs, dropped = rows * p.prompt, s.workload.dropout
-    masks = MASK_BYTES * pairs * dropped
-    spread = _passes(at, (2.0 + 2.0 * dropped) * pairs, masks, layers)
-    gathered = _passes(at, (3.0 + 2.0 * dropped) * pairs, masks, layers)
-    return Legs([*forward, spread], [*ffn.products(at, turned), gathered], [])
 
 
 def train_pass(at: Site) -> Pass:
