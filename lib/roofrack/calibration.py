@@ -191,6 +191,11 @@ class Calibration:
     scale_up: Links = field()
     scale_out: Links = field()
     layer_s: float = amount("small kernels of one layer", "s")
+    host_s: float = amount(
+        "time of the host to launch a layer forward in training, half of backward; 0 = captured",
+        "s",
+        0,
+    )
     stream_efficiency: float = share(
         "reachable share of the memory bandwidth by kernels that only move (norms, softmax)", 0.8
     )

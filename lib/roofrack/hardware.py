@@ -92,5 +92,11 @@ class Hardware:
     usd_per_chip_hour: float = amount("rental price, typical", "USD/h")
     usd_per_chip_hour_low: float = amount("rental price, low end of the offers", "USD/h")
     usd_per_chip_hour_high: float = amount("rental price, high end of the offers", "USD/h")
+    overlap_loss: float = amount(
+        "share of its speed that computation loses in training while something travels beside it",
+        "",
+        0.33,
+        at_most=1.0,
+    )
     attention_kernels: AttentionKernels = field(default_factory=AttentionKernels)
     capex_usd: float = amount("price of a chip with its share of system and network", "USD", 0)

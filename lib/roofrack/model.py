@@ -33,6 +33,7 @@ class Model:
     qk_rope_dim: float = amount("head size with positions (MLA)", "elements", 0)
     v_head_dim: float = amount("value head size (MLA)", "elements", 0)
     attention_gate: float = flag("attention output is gated, a matrix as wide as it", False)
+    biases: float = flag("projections and dense FFNs add biases (training: their gradients)", False)
     qk_norm_all_heads: float = flag(
         "queries and keys are normalised over all heads together: chips that share them sum up",
         False,

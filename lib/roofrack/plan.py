@@ -27,10 +27,7 @@ class Plan:
     `ep` is laid over the dp*tp*cp chips of a pipeline stage; 0 stands for all of them. What chips
     `ep` leaves shard each expert, at most tp ways; beyond that the experts are held in copies.
     `racks` > 0 solves dp from n = racks * chips of the innermost fabric level. From `microbatches`
-    on the leaves are those of training. `overlap_loss` is what NCCL takes on H100: a product of
-    8192 and an all-gather of 64 MiB, 2.96 ms one after the other and 2.02 at once, with some 1.4 to
-    hide (pytorch/pytorch#172714; A100 0.43 by NVIDIA/nccl#1428, FSDP 0.26 by pytorch#179937).
-    DeepSeek-V3 leaves 20 of 132 multiprocessors to it, 0.15 (arXiv:2412.19437 section 3.2.2).
+    on the leaves are those of training.
     """
 
     tp: float = positive("tensor-parallel degree", "", 1, integer=True)
@@ -96,9 +93,6 @@ class Plan:
     )
     overlap_dp: float = flag("gradients and weights travel while layers are computed", True)
     overlap_pp: float = flag("hops between stages pass while another micro-batch is computed", True)
-    overlap_loss: float = _part(
-        "share of its speed that computation loses while something travels beside it", 0.33
-    )
     offload_optimizer: float = _part(
         "share of the optimiser's state kept, and updated, in the host"
     )

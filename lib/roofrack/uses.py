@@ -74,7 +74,6 @@ _TRAINING_PLAN = (
     "overlap_ep",
     "overlap_dp",
     "overlap_pp",
-    "overlap_loss",
     "offload_optimizer",
     "offload_weights",
     "offload_activations",

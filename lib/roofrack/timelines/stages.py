@@ -89,7 +89,7 @@ def _paired(at: Site) -> bool:
 
 def _takes(of: Setting, has: Counted) -> Reading:
     one = load(of.of, of.ex.sent, has)
-    return read(of.at, of.at.s.overlap, one.stage, one.body, of.full_layers)
+    return read(of.at, of.at.s.overlap, one.stage, one.body, one.has.every, of.full_layers)
 
 
 def _laid(at: Site, pp: int, v: int) -> list[Stage]:

@@ -12,7 +12,7 @@ from roofrack.arithmetic import Number, choose, divide, least, look_up, most
 from roofrack.cost.shares import bytes_of
 from roofrack.cost.site import Site
 from roofrack.cost.training.ranks import Held, Ranks
-from roofrack.tables import OPTIMIZERS
+from roofrack.tables import DTYPES, OPTIMIZERS
 
 _STATES = np.array([o.states for o in OPTIMIZERS.values()])
 _OTHERS = np.array([o.others for o in OPTIMIZERS.values()])
@@ -22,6 +22,12 @@ _NEWTON_SCHULZ = np.array([o.newton_schulz for o in OPTIMIZERS.values()])
 CLIPPING_PASSES = 4.0
 """Elements moved of each gradient besides: read for the norm, read and written to be scaled,
 written to be cleared for the next step."""
+
+SCALING_PASSES = 2.0
+"""In FP16 gradients are also read, checked for overflow and written in another scale
+(NVIDIA/Megatron-LM@5d6473811f23:megatron/optimizer/optimizer.py, unscale_and_check_for_nan)."""
+
+_HALF = float(list(DTYPES).index("fp16"))
 
 
 class Kept(NamedTuple):
@@ -67,17 +73,18 @@ def update_s(at: Site, of: Ranks, has: Held) -> Number:
     Each number of the state is read and written, the gradient read and the weight written. What is
     updated in the host takes no time here.
     """
-    s, fit = at.s, at.formats.weights.fit
+    s, fit, reached = at.s, at.formats.weights.fit, at.s.calibration.stream_efficiency
     dense, experts = _divided(at, of, 1.0)
     w = s.workload
     b_gradient, here = bytes_of(w.dtype.gradients), 1.0 - s.plan.offload_optimizer
     stored = divide(sum(has.weight_bytes), has.dense + has.experts)
     # without a master copy the weight itself is read
-    cleared = CLIPPING_PASSES * b_gradient * w.gradient_clipping
+    scaled = choose(w.dtype.weights == _HALF, SCALING_PASSES, 0.0)
+    cleared = b_gradient * (CLIPPING_PASSES * w.gradient_clipping + scaled)
     rest = b_gradient + cleared + stored * choose(w.dtype.master > 0, 1.0, 2.0)
     params = has.dense / dense + has.experts / experts
     moved = 2.0 * state_bytes(at, of, has) + params * rest
-    memory = moved / (s.hardware.hbm_bytes_per_s * fit.hbm_efficiency)
+    memory = moved / (s.hardware.hbm_bytes_per_s * reached)
     flops = newton_schulz_flops(at, has, dense, experts)
     return here * (memory + divide(flops, at.formats.peak * fit.compute_efficiency))
 

@@ -89,7 +89,9 @@ class Paced(NamedTuple):
 def paced(of: Setting, overlap: str) -> Paced:
     """Return the pace of a pipeline; the slowest stage by a forward and a backward pass."""
     at, pp = of.at, of.at.plan.pp
-    *each, whole = (read(at, overlap, one.stage, one.body, of.full_layers) for one in of.loads)
+    *each, whole = (
+        read(at, overlap, one.stage, one.body, one.has.every, of.full_layers) for one in of.loads
+    )
     slowest, which = each[0], 0.0
     for number, found in enumerate(each[1:], 1):
         more = found.forward + found.backward > slowest.forward + slowest.backward

@@ -144,20 +144,20 @@ def exposed_s(at: Site, of: Updates, one: Reading, layers: Number) -> Number:
 
     Layer by layer, gradients travel while earlier layers are computed backward and weights while
     earlier ones are computed forward (or backward, in ZeRO-3): one layer's part never hides, nor
-    what takes longer than a pass. What hides takes `overlap_loss` of its time all the same.
+    what takes longer than a pass. What hides takes `overlap_loss` of its time all the same. In
+    ZeRO-3 both share the backward pass; gradients of ZeRO-2 have until the next micro-batch's.
     """
     hides = at.s.plan.overlap_dp
 
     def waits(transfer: Transfer, behind: Number, times: Number) -> Number:
         one_s = seconds(transfer)
         hidden = hides * least(one_s, behind) * (1.0 - least(1.0, 1.0 / layers))
-        return times * (one_s - hidden * (1.0 - at.s.plan.overlap_loss))
+        return times * (one_s - hidden * (1.0 - at.s.hardware.overlap_loss))
 
-    return (
-        waits(of.gradients, one.backward, of.reductions)
-        + waits(of.weights, one.forward, of.forward)
-        + waits(of.weights, one.backward, of.backward)
-    )
+    once = divide(1.0, of.reductions)
+    behind = one.backward + choose(of.backward > 0, 0.0, (1.0 - once) * one.forward)
+    backward = together(of.gradients, repeated(of.weights, of.backward * once))
+    return waits(backward, behind, of.reductions) + waits(of.weights, one.forward, of.forward)
 
 
 def all_updates(of: Updates) -> Transfer:

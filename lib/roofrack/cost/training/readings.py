@@ -3,7 +3,7 @@
 The readings are those of inference (`cost.overlap`): `smooth` takes each block at its roofline and
 hides what the plan says; `ideal` hides all behind the longest resource of a pass, `none` nothing;
 `matmul` hides weights behind arithmetic. What travels while the chip computes takes some of its
-speed: `parallelism.overlap_loss` of every hidden second is lost again.
+speed: `hardware.overlap_loss` of every hidden second is lost again.
 """
 
 from typing import NamedTuple
@@ -31,13 +31,15 @@ class Reading(NamedTuple):
     """Seconds of a micro-batch on a stage.
 
     `forward`, the whole `backward` (recomputation included) and of it what is for the gradients of
-    `weights`; `pair` of a forward and a backward of two micro-batches at once.
+    `weights`; `pair` of a forward and a backward of two micro-batches at once; `host` of both what
+    the chip waits for the host to launch.
     """
 
     forward: Number
     backward: Number
     weights: Number
     pair: Number
+    host: Number
 
     def minus(self, other: "Reading", ways: Number) -> "Reading":
         """Return the difference to another, divided; never below 0."""
@@ -75,25 +77,33 @@ def _every_second(at: Site) -> Number:
     return divide(keys + out + hidden, query + 2.0 * keys + out + m.ffn_matrices * hidden)
 
 
-def read(at: Site, overlap: str, stage: Part, body: Part, full_layers: Number) -> Reading:
-    """Return the seconds of a stage under an overlap; `body` is the stage without its heads."""
+def read(
+    at: Site, overlap: str, stage: Part, body: Part, layers: Number, full_layers: Number
+) -> Reading:
+    """Return the seconds of a stage of some `layers` under an overlap.
+
+    `body` is the stage without its heads. Kernels do not run before the host has launched them:
+    where it is slower than the chip, it sets the pace.
+    """
     whole, cores = recomputed(at, full_layers)
     forward = _forward_s(at, overlap, stage)
     again = whole * _forward_s(at, overlap, body) + cores * _work(overlap, body.timed.core)
     own = _backward_s(at, overlap, stage)
     t = stage.timed
     weights = _work(overlap, t.weights)
-    backward = own + again
+    device, host = forward + own + again, at.s.calibration.host_s * layers
+    forward = most(forward, host)
+    backward = most(own + again, (2.0 + whole + most(cores, 0.0)) * host)
     pair = forward + backward
     if overlap not in ("ideal", "none"):
         computed = t.forward.busy + t.inputs.busy + t.weights.busy
         pair = pair - _kept(at) * _beside(at) * least(2.0 * stage.sent.ep_s, computed)
-    return Reading(forward, backward, weights, pair)
+    return Reading(forward, backward, weights, pair, forward + backward - device)
 
 
 def _kept(at: Site) -> Number:
     """Return what is won of a hidden second."""
-    return 1.0 - at.s.plan.overlap_loss
+    return 1.0 - at.s.hardware.overlap_loss
 
 
 def _memory(t: Spent) -> Number:

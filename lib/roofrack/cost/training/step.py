@@ -41,7 +41,7 @@ def pipelined(of: Setting, pace: Paced, hop: Transfer, overlap: str) -> Pipeline
     """
     plan, pp = of.at.s.plan, of.at.plan.pp
     schedule, v = plan.schedule, plan.virtual_stages
-    f, b, _, pair = pace.slowest
+    f, b, _, pair, _ = pace.slowest
     # two micro-batches are worked on at once in the steady state only
     steady = most(of.m - pp, 0.0)
     dual = (schedule == DUALPIPE) & (pp > 1.0)
@@ -161,7 +161,7 @@ def step(of: Setting) -> Step:
     upper, alone = estimate, slowest_load(of, pace)
     whole, cores = recomputed(of.at, of.full_layers)
     moved = exchanged(of, alone, whole)
-    parts = _parts(of, alone, moved, passes, after)
+    parts = _parts(of, alone, moved, passes, after, pace.slowest.host)
     pace, passes, after, estimate = found[overlap]
     estimate = least(estimate, upper)
     return Step(
@@ -203,7 +203,12 @@ def exchanged(of: Setting, load: Load, whole: Number) -> dict[str, Transfer]:
 
 
 def _parts(
-    of: Setting, load: Load, moved: dict[str, Transfer], passes: Pipelined, after: Ends
+    of: Setting,
+    load: Load,
+    moved: dict[str, Transfer],
+    passes: Pipelined,
+    after: Ends,
+    host_s: Number,
 ) -> Parts:
     """Return the parts of a step in which nothing is hidden; of the update all is memory."""
     one = computed(of, load)
@@ -218,5 +223,5 @@ def _parts(
         scale_up=levels[0],
         scale_out=sum(levels[1:], start=0.0),
         pipeline=passes.bubble + passes.hops,
-        overhead=of.m * one.launch + after.host_s + of.at.s.calibration.step_s,
+        overhead=of.m * (one.launch + host_s) + after.host_s + of.at.s.calibration.step_s,
     )

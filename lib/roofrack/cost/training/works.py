@@ -30,11 +30,11 @@ def works(at: Site, mine: Share, p: Pass) -> dict[str, Legs]:
     own, shared = m.d_ff / plan.tp, m.d_ff_shared * m.shared_experts / plan.attention_tp
     return {
         "attention_projections": _legs(
-            at, mine, attention.projection_products(at, mine, expanded=True)
+            at, mine, attention.projection_products(at, mine, expanded=True), m.biases
         ),
         "attention_core": cores(at, mine, p),
         "dense_ffn": joined(
-            _legs(at, mine, ffn.dense_products(at, mine)),
+            _legs(at, mine, ffn.dense_products(at, mine), m.biases),
             _again(at, [ffn.whole_model(at, mine)], at.formats.weights.bytes),
             _activated(at, mine.tokens, own, counts.dense_layers),
         ),
@@ -49,13 +49,8 @@ def works(at: Site, mine: Share, p: Pass) -> dict[str, Legs]:
     }
 
 
-def _legs(at: Site, mine: Share, asked: list[ffn.Product]) -> Legs:
-    """Return products forward, and the two products that each of them has backward.
-
-    What is multiplied in fewer bits is quantised by kernels of their own: inputs forward, gradients
-    of outputs backward. Each is written twice, for the product at hand by rows and for that of the
-    weights' gradients by columns (NVIDIA Transformer Engine's user guide, FP8 primer).
-    """
+def _legs(at: Site, mine: Share, asked: list[ffn.Product], biases: Number = 0.0) -> Legs:
+    """Return products forward, the two that each of them has backward, and passes beside them."""
     stored = Format(mine.b_activations * at.s.cost.activation_io, 0.0, None)
     turned = [p._replace(columns=p.depth, depth=p.columns) for p in asked]
     outer = [
@@ -69,20 +64,27 @@ def _legs(at: Site, mine: Share, asked: list[ffn.Product]) -> Legs:
         )
         for w, p in zip(ffn.products(at, outer), asked, strict=True)
     ]
-    read, written = at.formats.activations, 2.0 * bytes_of(at.s.workload.dtype.math)
-    inputs, outputs = (
-        [
-            passes(at, 0.0, rows * wide * (read + written), times * _narrow(at, of))
-            for of, rows, wide, times in some
-        ]
-        for some in (
-            [(p.of, p.rows, p.depth, p.times) for p in asked],
-            [(p.of, p.rows, p.columns, p.times) for p in asked],
-        )
-    )
-    return Legs(
-        [*ffn.products(at, asked), *inputs], [*ffn.products(at, turned), *outputs], gradients
-    )
+    into, out = _beside(at, asked, biases)
+    return Legs([*ffn.products(at, asked), into], [*ffn.products(at, turned), out], gradients)
+
+
+def _beside(at: Site, asked: list[ffn.Product], biases: Number) -> tuple[Work, Work]:
+    """Return the passes beside products, forward and backward.
+
+    What is multiplied in fewer bits is quantised by kernels of their own: inputs forward, gradients
+    of outputs backward. Each is written twice, for the product at hand by rows and for that of the
+    weights' gradients by columns (NVIDIA Transformer Engine's user guide, FP8 primer). The gradient
+    of a bias is the sum of the outputs' gradients over all tokens.
+    """
+    read = at.formats.activations
+    both = read + 2.0 * bytes_of(at.s.workload.dtype.math)
+    into: Number = 0.0
+    out: Number = 0.0
+    for p in asked:
+        narrow = both * _narrow(at, p.of)
+        into = into + p.times * p.rows * p.depth * narrow
+        out = out + p.times * p.rows * p.columns * (narrow + biases * read)
+    return passes(at, 0.0, into, 1.0), passes(at, 0.0, out, 1.0)
 
 
 def _narrow(at: Site, of: Format) -> Number:
