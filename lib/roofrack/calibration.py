@@ -196,6 +196,9 @@ class Calibration:
         "s",
         0,
     )
+    published_kernels: float = flag(
+        "attention kernels of training are as fast as was published of them", True
+    )
     stream_efficiency: float = share(
         "reachable share of the memory bandwidth by kernels that only move (norms, softmax)", 0.8
     )

@@ -1,6 +1,6 @@
 """Refuse what would have no effect: identical rows would look like an answer."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,7 +8,7 @@ import numpy as np
 from roofrack.axes import Axis
 from roofrack.errors import InputError
 from roofrack.schema import ALIASES, PARTS
-from roofrack.tables import SERVING
+from roofrack.tables import ATTENTION_KERNELS, SERVING
 
 _TRAINING = (
     "sequence",
@@ -146,6 +146,8 @@ def check_parts(
             f"model@draft.model={chosen['draft_model']}: used only with workload.draft_tokens "
             "above 0, in decode or serve"
         )
+    if phase == "train":
+        _check_kernel(chosen.get("hardware"), values)
     serves = {"decode": (0, 2), "prefill": (0,), "serve": (0, 1, 2), "train": (0,)}[phase]
     if not np.all(np.isin(serving, serves)):
         allowed = ", ".join(SERVING[i] for i in serves)
@@ -162,6 +164,21 @@ def check_parts(
             raise InputError(
                 f"{path}={values(path)[0]:g}: used only with workload.phase=serve and "
                 f"workload.serving={mode}"
+            )
+
+
+def _check_kernel(hardware: Any, values: Callable[[str], Any]) -> None:
+    """Refuse an attention kernel whose speed on the machine nobody published."""
+    known = {
+        name: kernel is None or np.all(values(f"hardware.attention_kernels.{name}") > 0)
+        for name, kernel in ATTENTION_KERNELS.items()
+    }
+    for index, (name, told) in enumerate(known.items()):
+        if not told and np.any(values("parallelism.attention_kernel") == index):
+            allowed = ", ".join(n for n, published in known.items() if published)
+            raise InputError(
+                f"parallelism.attention_kernel={name}: its speed on hardware={hardware} is not "
+                f"published; known there: {allowed}"
             )
 
 

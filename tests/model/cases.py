@@ -22,6 +22,7 @@ from roofrack.cost.forward import Parts
 from roofrack.nouns import Draft, Pool, Scenario
 from roofrack.plan import Plan
 from roofrack.tables import (
+    ATTENTION_KERNELS,
     BASES,
     CACHE_TIERS,
     DTYPES,
@@ -227,7 +228,11 @@ def _training_leaves(draw: np.random.Generator, some: Callable[..., np.ndarray])
         overlap_ep=some(0, 1),
         overlap_dp=some(0, 1),
         overlap_pp=some(0, 1),
-        overlap_loss=some(0.0, 0.15, 1.0),
+        hardware__overlap_loss=some(0.0, 0.15, 1.0),
+        attention_kernel=draw.integers(len(ATTENTION_KERNELS), size=TRIES) * 1.0,
+        loss_bytes=some(6, 14),
+        biases=some(0, 1),
+        calibration__host_s=some(0.0, 0.0, 1e-3),
         optimizer=draw.integers(len(OPTIMIZERS), size=TRIES) * 1.0,
         gradient_clipping=some(0, 1),
         dropout=some(0, 1),

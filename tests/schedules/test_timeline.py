@@ -151,7 +151,8 @@ def test_the_stages_that_the_cost_model_times_are_the_same(
         (chunk,) = each[at]
         assert chunk.stage.has == pytest.approx(stage.has)
         assert (chunk.stage.number, chunk.stage.ends) == (stage.number, stage.ends)
-        takes = read(of.at, of.at.s.overlap, load.stage, load.body, of.full_layers)
+        layers = load.has.every
+        takes = read(of.at, of.at.s.overlap, load.stage, load.body, layers, of.full_layers)
         assert chunk.takes == pytest.approx(takes)
     held = [sum(chunk.stage.has.dense for chunk in stage) for stage in each]
     assert sum(held) == pytest.approx(of.at.counts.dense_layers)

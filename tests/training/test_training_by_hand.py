@@ -69,7 +69,8 @@ def test_memory_chip_by_chip(tp: int, pp: int, dp: int, zero: int) -> None:
             inner = 2 * M.heads * M.head + 2 * M.kv_heads * M.head + 3 * M.ffn
             kept += 2 * tokens * (whole + inner / tp)
         ends = (stage == 0) + (stage == pp - 1)
-        params += ends * M.vocab * M.width / tp
+        both = ends * M.vocab * M.width / tp
+        params += both
         under_way = min(pp - stage, m) if pp > 1 else 1
         kinds = {
             "weights": 2 * params / (dp if zero >= 3 else 1),
@@ -78,7 +79,8 @@ def test_memory_chip_by_chip(tp: int, pp: int, dp: int, zero: int) -> None:
             "activation": kept * under_way,
         }
         logits = each * sequence * M.vocab / tp * 6 * (stage == pp - 1)
-        gathered = 2 * (2 * params) / (M.layers / pp) * (zero >= 3)
+        # of two layers, and all of embedding and head
+        gathered = (2 * 2 * (params - both) / (M.layers / pp) + 2 * both) * (zero >= 3)
         total = sum(kinds.values()) + logits + gathered
         if total > fullest[0]:
             fullest = total, kinds

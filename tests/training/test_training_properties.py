@@ -16,7 +16,7 @@ from roofrack.tables import OPTIMIZERS, OVERLAPS, RECOMPUTE, SCHEDULES
 
 seeds = st.integers(0, 10_000)
 SCHEDULE = {name: float(index) for index, name in enumerate(SCHEDULES)}
-NONE, SELECTIVE, FULL = (float(index) for index in range(len(RECOMPUTE)))
+NONE, SELECTIVE, FULL, ALTERNATE = (float(index) for index in range(len(RECOMPUTE)))
 BELOW = 1 - 1e-9
 SERVING_ONLY = (
     "batch", "context", "prompt", "output", "cached", "shared_prefix", "hold_s", "chunk",
@@ -47,7 +47,8 @@ def test_what_serves_does_not_train(seed: int, overlap: str, leaf: str) -> None:
 TRAINS_ONLY = {
     "microbatches": 4.0, "schedule": 4.0, "virtual_stages": 2.0, "zero": 3.0, "recompute": FULL,
     "recompute_layers": 1.0, "flash_attention": 0.0, "context_parallel": 1.0, "data_placed": 1.0,
-    "overlap_tp": 0.0, "overlap_ep": 1.0, "overlap_dp": 0.0, "overlap_pp": 0.0, "overlap_loss": 1.0,
+    "attention_kernel": 3.0, "loss_bytes": 14.0, "biases": 1.0, "calibration__host_s": 1e-3,
+    "overlap_tp": 0.0, "overlap_ep": 1.0, "overlap_dp": 0.0, "overlap_pp": 0.0,
     "offload_optimizer": 1.0, "offload_weights": 1.0, "offload_activations": 1.0, "sequence": 77.0,
     "global_batch": 7.0, "tokens": 1e9, "optimizer": 2.0, "gradient_clipping": 1.0, "dropout": 1.0,
     "mtp_layers": 1.0, "workload__dtype__gradients": 0.0, "workload__dtype__master": 0.0,
@@ -92,8 +93,9 @@ def test_overlap_helps_and_its_loss_is_all_there_is_to_lose(seed: int, flag: str
     off, on = (columns(setting(s, **{flag: float(x)}))["step_s"] for x in (0, 1))
     assert on <= off / BELOW
     if flag != "overlap_pp":  # hops take none of the arithmetic
-        lost = columns(setting(s, overlap_loss=1.0, **{flag: 1.0}))["step_s"]
-        without = columns(setting(s, overlap_loss=1.0, **{flag: 0.0}))["step_s"]
+        all_lost = {"hardware__overlap_loss": 1.0}
+        lost = columns(setting(s, **all_lost, **{flag: 1.0}))["step_s"]
+        without = columns(setting(s, **all_lost, **{flag: 0.0}))["step_s"]
         assert lost == pytest.approx(without, rel=1e-9)
 
 

@@ -77,11 +77,15 @@ def peak_of(flops_per_s: FlopsPerS, dtype: Number) -> Number:
 
 
 class Format(NamedTuple):
-    """One kind of weights: bytes per element, FLOP/s of the units that multiply by them, losses."""
+    """One kind of weights: bytes per element, FLOP/s of the units that multiply by them, losses.
+
+    `multiplied` bytes of an element as those units take it.
+    """
 
     bytes: Number
     peak: Number
     fit: Any
+    multiplied: Number = 2.0
 
 
 class Formats(NamedTuple):
@@ -129,18 +133,25 @@ def formats(s: Scenario) -> Formats:
         stored = choose(own > 0, own - 1.0, dtype.weights)
         computes = (own > 0) & (peak_of(flops, stored) > 0)
         math = choose(computes, stored, dtype.math)
-        return Format(bytes_of(stored), peak_of(flops, math), kinds.gemm(gemms, stored, math))
+        fit = kinds.gemm(gemms, stored, math)
+        return Format(bytes_of(stored), peak_of(flops, math), fit, bytes_of(math))
 
     experts = choose(dtype.experts > 0, dtype.experts - 1.0, dtype.weights)
     experts_math = choose(dtype.experts_math > 0, dtype.experts_math - 1.0, dtype.math)
     return Formats(
-        weights=Format(bytes_of(dtype.weights), peak, kinds.gemm(gemms, dtype.weights, dtype.math)),
+        weights=Format(
+            bytes_of(dtype.weights),
+            peak,
+            kinds.gemm(gemms, dtype.weights, dtype.math),
+            bytes_of(dtype.math),
+        ),
         attention=part(dtype.attention),
         attention_out=part(choose(dtype.attention_out > 0, dtype.attention_out, dtype.attention)),
         experts=Format(
             bytes_of(experts),
             peak_of(flops, experts_math),
             kinds.experts(s.calibration.kernel.moe, experts, experts_math),
+            bytes_of(experts_math),
         ),
         head=part(dtype.head),
         activations=bytes_of(dtype.activations),

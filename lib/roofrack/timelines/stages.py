@@ -156,10 +156,8 @@ def tail(of: Setting, stage: tuple[Chunk, ...], found: Step) -> Tail:
         ways = 2.0 if _paired(at) else 1.0
         legs = zip(*(chunk.takes for chunk in stage), strict=True)
         own, pace = Reading(*(sum(leg) / ways for leg in legs)), paced(of, at.s.overlap).slowest
-        reduced = moved._replace(forward=0.0, backward=0.0)
-        sums = exposed_s(at, reduced, own if zero < 2 else pace, of.full_layers)
-        gathered = moved._replace(reductions=0.0)
-        gathers = exposed_s(at, gathered, own if zero < 3 else pace, of.full_layers)
+        sums = exposed_s(at, moved, own if zero < 2 else pace, of.full_layers).gradients
+        gathers = exposed_s(at, moved, own if zero < 3 else pace, of.full_layers).weights
     return Tail(float(sums), float(update_s(at, of.ranks, has)), float(gathers))
 
 

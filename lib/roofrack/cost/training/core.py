@@ -59,8 +59,9 @@ def speed(at: Site, length: Number, width: Number) -> Speed:
     for index, (name, kernel) in enumerate(ATTENTION_KERNELS.items()):
         if kernel is None:
             continue
-        reached = getattr(published, name) * length / (length + kernel.ramp)
-        reached = reached * width / (width + kernel.exponent) * (1.0 + kernel.exponent / WIDE)
+        reached = getattr(published, name) * divide(length, length + kernel.ramp)
+        narrow = divide(width, width + kernel.exponent) * (1.0 + kernel.exponent / WIDE)
+        reached = reached * narrow
         asked = (plan.attention_kernel == index) | (plan.attention_kernel == BEST)
         better = asked & (reached > share)
         share = choose(better, reached, share)
@@ -102,7 +103,7 @@ def _published(at: Site, mine: Share, p: Pass, work: Work, window: Number) -> tu
     swaps = at.s.plan.context_parallel > 0
     length = attention.cache_length(p.prompt / choose(swaps, 1.0, plan.cp), window)
     found = speed(at, length, pair / 4.0)
-    told = found.share > 0
+    told = (found.share > 0) & (at.s.calibration.published_kernels > 0)
     pairs = mine.attention_tokens * attention.seen(p, window) * m.heads / plan.attention_tp
     peak = at.s.hardware.flops_per_s.bf16
     fit = replace(

@@ -67,9 +67,11 @@ def _stage_memory(
     with_head, routes, dense = (
         choose(n > 0, 1.0, 0.0) for n in (stage.has.head, stage.has.experts, stage.has.dense)
     )
-    # weights of two layers where they are not at hand
-    away = most(choose(s.plan.zero >= 3, 1.0, 0.0), s.plan.offload_weights)
-    fetched = 2.0 * away * divide(sum(has.weight_bytes), stage.has.every)
+    # weights of two layers where they are not at hand; embedding and head stay gathered (FSDP2)
+    parts = choose(s.plan.zero >= 3, 1.0, 0.0)
+    away = most(parts, s.plan.offload_weights)
+    ends = has.ends * at.formats.head.bytes
+    fetched = 2.0 * away * divide(sum(has.weight_bytes) - ends, stage.has.every) + parts * ends
     again = buffers.every + most(dense * buffers.dense, routes * buffers.experts)
     return Memory(
         weights=weights * (1.0 - s.plan.offload_weights),

@@ -94,7 +94,9 @@ def paced(of: Setting, overlap: str) -> Paced:
     )
     slowest, which = each[0], 0.0
     for number, found in enumerate(each[1:], 1):
-        more = found.forward + found.backward > slowest.forward + slowest.backward
+        these, those = found.forward + found.backward, slowest.forward + slowest.backward
+        # stages that wait for the host alike differ in what they compute
+        more = (these > those) | ((these == those) & (found.host < slowest.host))
         slowest = Reading(*(choose(more, a, b) for a, b in zip(found, slowest, strict=True)))
         which = choose(more, number * 1.0, which)
     alone = pp <= 1.0

@@ -139,7 +139,14 @@ def updates(at: Site, of: Ranks, has: Held, m: Number) -> Updates:
     )
 
 
-def exposed_s(at: Site, of: Updates, one: Reading, layers: Number) -> Number:
+class Waits(NamedTuple):
+    """Seconds of a step that a stage waits for other ranks: for gradients, and for weights."""
+
+    gradients: Number
+    weights: Number
+
+
+def exposed_s(at: Site, of: Updates, one: Reading, layers: Number) -> Waits:
     """Return the seconds of a step that a stage waits for other ranks.
 
     Layer by layer, gradients travel while earlier layers are computed backward and weights while
@@ -149,15 +156,17 @@ def exposed_s(at: Site, of: Updates, one: Reading, layers: Number) -> Number:
     """
     hides = at.s.plan.overlap_dp
 
-    def waits(transfer: Transfer, behind: Number, times: Number) -> Number:
-        one_s = seconds(transfer)
+    def waits(one_s: Number, behind: Number, times: Number) -> Number:
         hidden = hides * least(one_s, behind) * (1.0 - least(1.0, 1.0 / layers))
         return times * (one_s - hidden * (1.0 - at.s.hardware.overlap_loss))
 
     once = divide(1.0, of.reductions)
     behind = one.backward + choose(of.backward > 0, 0.0, (1.0 - once) * one.forward)
-    backward = together(of.gradients, repeated(of.weights, of.backward * once))
-    return waits(backward, behind, of.reductions) + waits(of.weights, one.forward, of.forward)
+    sums, gathers = seconds(of.gradients), seconds(of.weights) * of.backward * once
+    backward = waits(sums + gathers, behind, of.reductions)
+    share = divide(sums, sums + gathers)
+    forward = waits(seconds(of.weights), one.forward, of.forward)
+    return Waits(share * backward, (1.0 - share) * backward + forward)
 
 
 def all_updates(of: Updates) -> Transfer:

@@ -91,14 +91,15 @@ def read(
     own = _backward_s(at, overlap, stage)
     t = stage.timed
     weights = _work(overlap, t.weights)
-    device, host = forward + own + again, at.s.calibration.host_s * layers
-    forward = most(forward, host)
-    backward = most(own + again, (2.0 + whole + most(cores, 0.0)) * host)
+    backward, host = own + again, at.s.calibration.host_s * layers
+    back = (2.0 + whole + most(cores, 0.0)) * host
+    waits = most(host - forward, 0.0) + most(back - backward, 0.0)
+    forward, backward = most(forward, host), most(backward, back)
     pair = forward + backward
     if overlap not in ("ideal", "none"):
         computed = t.forward.busy + t.inputs.busy + t.weights.busy
         pair = pair - _kept(at) * _beside(at) * least(2.0 * stage.sent.ep_s, computed)
-    return Reading(forward, backward, weights, pair, forward + backward - device)
+    return Reading(forward, backward, weights, pair, waits)
 
 
 def _kept(at: Site) -> Number:

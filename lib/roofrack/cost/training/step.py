@@ -121,7 +121,7 @@ def ends(of: Setting, overlap: str, pace: Paced, passes: Pipelined, same: Once) 
     elif overlap == "ideal":
         waited, tied = most(between - passes.total, 0.0), repeated(tied, 0.0)
     else:
-        waited = exposed_s(of.at, same.moved, pace.slowest, of.full_layers)
+        waited = sum(exposed_s(of.at, same.moved, pace.slowest, of.full_layers), start=0.0)
     return Ends(waited, same.moved, tied, same.update, same.host, host_s)
 
 

@@ -6,6 +6,8 @@ earlier micro-batches left. Between products are passes over activations, counte
 kernel reads and writes: an estimate, for kernels that are not fused with others.
 """
 
+from dataclasses import replace
+
 from roofrack.arithmetic import Number, choose, least, most
 from roofrack.cost import attention, ffn, moe
 from roofrack.cost.roofline import Work
@@ -39,7 +41,9 @@ def works(at: Site, mine: Share, p: Pass) -> dict[str, Legs]:
             _activated(at, mine.tokens, own, counts.dense_layers),
         ),
         "router": _legs(at, mine, ffn.router_products(at, mine)),
-        "routed_experts": _again(at, routed, at.formats.experts.bytes),
+        "routed_experts": joined(
+            _again(at, routed, at.formats.experts.bytes), _quantised(at, _of_experts(at, mine))
+        ),
         "shared_experts": joined(
             _legs(at, mine, ffn.shared_products(at, mine)),
             _activated(at, mine.attention_tokens, shared, m.moe_layers),
@@ -64,11 +68,11 @@ def _legs(at: Site, mine: Share, asked: list[ffn.Product], biases: Number = 0.0)
         )
         for w, p in zip(ffn.products(at, outer), asked, strict=True)
     ]
-    into, out = _beside(at, asked, biases)
-    return Legs([*ffn.products(at, asked), into], [*ffn.products(at, turned), out], gradients)
+    products = Legs(ffn.products(at, asked), ffn.products(at, turned), gradients)
+    return joined(products, _quantised(at, asked, biases))
 
 
-def _beside(at: Site, asked: list[ffn.Product], biases: Number) -> tuple[Work, Work]:
+def _quantised(at: Site, asked: list[ffn.Product], biases: Number = 0.0) -> Legs:
     """Return the passes beside products, forward and backward.
 
     What is multiplied in fewer bits is quantised by kernels of their own: inputs forward, gradients
@@ -77,19 +81,13 @@ def _beside(at: Site, asked: list[ffn.Product], biases: Number) -> tuple[Work, W
     of a bias is the sum of the outputs' gradients over all tokens.
     """
     read = at.formats.activations
-    both = read + 2.0 * bytes_of(at.s.workload.dtype.math)
     into: Number = 0.0
     out: Number = 0.0
     for p in asked:
-        narrow = both * _narrow(at, p.of)
+        narrow = choose(p.of.multiplied < read, read + 2.0 * p.of.multiplied, 0.0)
         into = into + p.times * p.rows * p.depth * narrow
         out = out + p.times * p.rows * p.columns * (narrow + biases * read)
-    return passes(at, 0.0, into, 1.0), passes(at, 0.0, out, 1.0)
-
-
-def _narrow(at: Site, of: Format) -> Number:
-    """Return 1 where units multiply that are faster than those of 16 bits."""
-    return choose(of.peak > at.s.hardware.flops_per_s.bf16, 1.0, 0.0)
+    return Legs([passes(at, 0.0, into, 1.0)], [passes(at, 0.0, out, 1.0)], [])
 
 
 def _some(p: ffn.Product) -> Number:
@@ -105,14 +103,31 @@ def _again(at: Site, works: list[Work], stored: Number) -> Legs:
     """Return work whose gradients each take the same FLOP again: grouped products, given totals.
 
     Gradients of `stored` bytes of weights are read and written; rows are in place by then, so that
-    only a launch is fixed.
+    only a launch is fixed. Fits of fused experts may tell their losses as passes over rows:
+    products for gradients reach no more of the peak than a plain product does.
     """
+    reached = at.formats.weights.fit.compute_efficiency
     added = 2.0 * bytes_of(at.s.workload.dtype.gradients) / stored
-    gradients = [
-        w._replace(weight_bytes=w.weight_bytes * added, fixed_s=least(w.fixed_s, w.kernel.launch_s))
+    slower = [
+        w._replace(
+            kernel=replace(w.kernel, compute_efficiency=least(w.kernel.compute_efficiency, reached))
+        )
         for w in works
     ]
-    return Legs(works, works, gradients)
+    gradients = [
+        w._replace(weight_bytes=w.weight_bytes * added, fixed_s=least(w.fixed_s, w.kernel.launch_s))
+        for w in slower
+    ]
+    return Legs(works, slower, gradients)
+
+
+def _of_experts(at: Site, mine: Share) -> list[ffn.Product]:
+    """Return what the experts of a chip multiply, as plain products: for passes beside them."""
+    m, plan = at.s.model, at.plan
+    rows = mine.group_tokens * m.experts_per_token / plan.ep * moe.skew(at, mine)
+    layers = m.moe_layers * choose(at.counts.expert > 0, 1.0, 0.0)
+    hidden = m.d_ff_expert / plan.expert_tp
+    return ffn.block(at, mine.of.experts, rows, hidden, m.d_model, layers)
 
 
 def _normed(at: Site, mine: Share) -> Legs:
