@@ -140,13 +140,19 @@ def test_exchanges_counted() -> None:
 
 
 def test_hops_counted() -> None:
-    """Each of tp chips sends its part of a micro-batch over three boundaries of four, both ways."""
+    """Each of tp chips sends its part of a micro-batch over three boundaries of four, both ways.
+
+    Those that receive gather all parts, unless they are sequence parallel.
+    """
     m, tp, pp = 8, 2, 4
     base = (
         f"{IDEAL} model=llama3_1_8b parallelism=single parallelism.tp={tp} parallelism.pp={pp} "
         f"workload.sequence=2048 workload.global_batch={m}"
     )
     part = 2048 / tp * M.width * 2
+    divided = ask(f"{base} parallelism.sequence_parallel=true")
+    assert divided["traffic_pp_1_bytes"] == pytest.approx(2 * m * part * (pp - 1) / pp)
+    part = part + 2048 * M.width * 2 * (tp - 1) / tp
     plain = ask(base)
     assert plain["traffic_pp_1_bytes"] == pytest.approx(2 * m * part * (pp - 1) / pp)
     cut = "parallelism.schedule=interleaved parallelism.virtual_stages=2"

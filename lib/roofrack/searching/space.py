@@ -163,7 +163,7 @@ def space(choices: Sequence[Choice], question: Asked) -> Space:
 def _axes(study: Study, question: Asked) -> tuple[Axis, ...]:
     axes = list(study.axes)
     if study.phase == "train":
-        return (*axes, *(_memory_axis(leaf, question.within) for leaf in MEMORY))
+        return (*axes, *(_memory_axis(leaf, study, question.within) for leaf in MEMORY))
     if question.auto_batch:
         axes.append(_batches())
     if question.auto_prefill_batch:
@@ -173,13 +173,19 @@ def _axes(study: Study, question: Asked) -> tuple[Axis, ...]:
     return tuple(axes)
 
 
-def _memory_axis(leaf: str, within: Mapping[str, Any]) -> Axis:
-    """Return what training may do to need less memory as an axis: all plans may do all of it."""
+def _memory_axis(leaf: str, study: Study, within: Mapping[str, Any]) -> Axis:
+    """Return what training may do to need less memory as an axis: all plans may do all of it.
+
+    A fused core is computed again in any case: `selective` is nothing else than `none` then.
+    """
     declared = leaf_of(next(field for field in fields(Plan) if field.name == leaf))
     assert declared is not None
+    fused = study.leaves["parallelism.flash_attention"] > 0
+    same = ("selective",) if leaf == "recompute" and fused else ()
     every = declared.choices or range(int(declared.ceiling) + 1)
     given = within.get(leaf, "all")
-    values = list(every if given == "all" else given if isinstance(given, list) else [given])
+    told = given if isinstance(given, list) else [given]
+    values = [value for value in every if value not in same] if given == "all" else told
     return axis_of(leaf, f"parallelism.{leaf}", declared, values)
 
 

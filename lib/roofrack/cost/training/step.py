@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, least, most
 from roofrack.cost import pipeline, schedules
-from roofrack.cost.collectives import Transfer, repeated, together
+from roofrack.cost.collectives import Transfer, all_gather, repeated, together
 from roofrack.cost.forward import Parts
 from roofrack.cost.training.exchanges import seconds, stage_moves
 from roofrack.cost.training.memory import fullest
@@ -64,12 +64,19 @@ def pipelined(of: Setting, pace: Paced, hop: Transfer, overlap: str) -> Pipeline
 def hop_of(of: Setting) -> Transfer:
     """Return the transfer over one boundary between stages, the mean of all.
 
-    Its bytes are those of a chip, the mean over stages, of which one has no boundary.
+    Its bytes are those of a chip, the mean over stages, of which one has no boundary. Every chip
+    sends its part of the tokens; where they are not divided over tensor-parallel chips anyway,
+    those gather them again (Narayanan et al. 2021, arXiv:2104.04473 section 4.1).
     """
     at = of.at
     every = pipeline.hops(at.s, at.plan, at.roads.pipeline, of.mine, 0.0)
     once = divide(1.0, at.plan.pp - 1.0)
-    return Transfer([t * once for t in every.seconds], every.sent_bytes)
+    size = of.mine.tokens * at.s.model.d_model * of.mine.b_activations
+    apart = choose(at.s.plan.sequence_parallel > 0, 0.0, 1.0) * choose(at.plan.pp > 1.0, 1.0, 0.0)
+    whole = repeated(all_gather(at.roads.tensor, size), apart)
+    part = divide(at.plan.pp - 1.0, at.plan.pp)
+    gathered = Transfer(whole.seconds, [sent * part for sent in whole.sent_bytes])
+    return together(Transfer([t * once for t in every.seconds], every.sent_bytes), gathered)
 
 
 class Ends(NamedTuple):
