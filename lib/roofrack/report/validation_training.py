@@ -97,11 +97,13 @@ def section(found: Training, lines: pl.DataFrame) -> Section:
     return Section(
         "Training runs",
         (
-            "Published runs, each with what reproduces it. Nothing is fitted to any of them:"
+            "Published runs, each with what reproduces it. Nothing is fitted to the runs that count:"
             " kernels and links are those of the machine's calibration. What a source prints"
             " (TFLOP/s, MFU, tokens) became seconds by the source's own count of FLOP.",
-            "vTrain's runs on one node are most of all runs and one source's benchmark; they are a"
-            " group of their own, and what is said of all runs is also said without them.",
+            "vTrain's runs on one node are half of all runs and one source's benchmark; they are a"
+            " group of their own, and what is said of all runs is also said without them. As many"
+            " more, those of odd number, do not count: the pace of an eager host, one number for"
+            " vTrain's runs, was fitted to them.",
             "Only peak memory was measured. The activations of Korthikanti et al. (figure 1) are"
             " what their equations give: agreement checks the formula and no chip.",
         ),
