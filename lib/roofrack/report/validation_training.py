@@ -97,7 +97,7 @@ def section(found: Training, lines: pl.DataFrame) -> Section:
     return Section(
         "Training runs",
         (
-            "Published runs, each with what reproduces it. Nothing is fitted to the runs that count:"
+            "Published runs, each with what reproduces it. Nothing is fitted to runs that count:"
             " kernels and links are those of the machine's calibration. What a source prints"
             " (TFLOP/s, MFU, tokens) became seconds by the source's own count of FLOP.",
             "vTrain's runs on one node are half of all runs and one source's benchmark; they are a"
