@@ -129,7 +129,7 @@ ATTENTION_KERNELS = {
     # forward and backward of 512 to 16k tokens: figures 4 and 7 of arXiv:2307.08691, causal
     "flash_1": AttentionKernel(350.0, 0.0, 73.0 / 63.0),
     "flash_2": AttentionKernel(500.0, 18.0, 73.0 / 63.0),
-    # forward causal, backward not causal: figures 5 and 6 of arXiv:2407.08608
+    # forward causal, backward over forward not causal: figures 5 and 6 of arXiv:2407.08608
     "flash_3": AttentionKernel(450.0, 55.0, 638.0 / 542.0),
     # forward and backward of Llama 3.1's heads, H200 and GB200: NVIDIA/cudnn-frontend@3929da2ef4c1,
     # benchmark/sdpa_benchmark_training/results; narrow heads: figure 5 of arXiv:2407.08608

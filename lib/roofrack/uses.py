@@ -173,8 +173,17 @@ def _check_kernel(hardware: Any, values: Callable[[str], Any]) -> None:
         name: kernel is None or np.all(values(f"hardware.attention_kernels.{name}") > 0)
         for name, kernel in ATTENTION_KERNELS.items()
     }
+    used = np.any(values("parallelism.flash_attention") > 0) and np.any(
+        values("calibration.published_kernels") > 0
+    )
     for index, (name, told) in enumerate(known.items()):
-        if not told and np.any(values("parallelism.attention_kernel") == index):
+        asked = np.any(values("parallelism.attention_kernel") == index)
+        if asked and ATTENTION_KERNELS[name] and not used:
+            raise InputError(
+                f"parallelism.attention_kernel={name}: has no effect with "
+                "parallelism.flash_attention=false, nor with a calibration without losses (ideal)"
+            )
+        if asked and not told:
             allowed = ", ".join(n for n, published in known.items() if published)
             raise InputError(
                 f"parallelism.attention_kernel={name}: its speed on hardware={hardware} is not "

@@ -26,6 +26,14 @@ TRAIN = "workload=train hardware=h200 model=llama3_1_8b parallelism=single"
         (f"{TRAIN} parallelism.schedule=gpip", ("parallelism.schedule=gpip", "'gpipe'")),
         (f"{TRAIN} parallelism.recompute=all", ("none, selective, full, alternate",)),
         (f"{TRAIN} hardware.overlap_loss=1.5", ("overlap_loss=1.5", "at most 1")),
+        (
+            f"{TRAIN} parallelism.attention_kernel=flash_2 calibration=ideal",
+            ("attention_kernel=flash_2", "no effect"),
+        ),
+        (
+            f"{TRAIN} parallelism.attention_kernel=flash_2 parallelism.flash_attention=false",
+            ("attention_kernel=flash_2", "no effect"),
+        ),
         (f"{TRAIN} parallelism.attention_kernel=flash_4", ("flash_4", "flash_3")),
         (
             f"{TRAIN} hardware=a100_80gb parallelism.attention_kernel=flash_3",

@@ -125,7 +125,7 @@ def quantiles(parts: Parts, by: Sequence[str], value: str, shares: Sequence[floa
     a quantile lies in.
     """
     keys = [*by, "_bin"]
-    bins = _counted(parts, by, value, [])
+    bins = _counted(parts, by, value)
     ends = pl.col("_n").cum_sum()
     total = pl.col("_n").sum()
     bins = bins.with_columns(
@@ -134,9 +134,12 @@ def quantiles(parts: Parts, by: Sequence[str], value: str, shares: Sequence[floa
     ranks = [_ranks(share) for share in shares]
     holds = [(pl.col("_before") <= high) & (low < pl.col("_end")) for low, high, _ in ranks]
     bins = bins.filter(pl.any_horizontal(holds)).select(*keys, "_before", "points")
-    values = _counted(parts, by, value, [value], bins.select(keys))
-    values = values.join(bins, on=keys, how="left", nulls_equal=True, maintain_order="left")
-    values = values.with_columns(_end=pl.col("_before") + _over(ends, keys))
+    # there may be many values: they are told by a number for all of their keys
+    bins = bins.with_row_index("_id")
+    values = _counted(parts, by, value, bins.select("_id", *keys))
+    values = values.with_columns(_end=_over(ends, ["_id"]))
+    values = values.join(bins, on="_id", how="left", maintain_order="left")
+    values = values.with_columns(_end=pl.col("_before") + pl.col("_end"))
     values = values.with_columns(_start=pl.col("_end") - pl.col("_n"))
 
     def at(rank: pl.Expr) -> pl.Expr:
@@ -170,11 +173,10 @@ def _counted(
     parts: Parts,
     by: Sequence[str],
     value: str,
-    each: Sequence[str],
     bins: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Count the values of each group by bin, and by `each` besides, in that order."""
-    keys = [*by, "_bin", *each]
+    """Count the values of each group by bin; given `bins`, the distinct values of each `_id`."""
+    keys = [*by, "_bin"] if bins is None else ["_id", value]
     found: list[pl.DataFrame] = []
     for part in parts():
         rows = part.select(*by, pl.col(value).cast(pl.Float64)).filter(
@@ -182,7 +184,7 @@ def _counted(
         )
         rows = rows.with_columns(_bin(pl.col(value)).alias("_bin"))
         if bins is not None:
-            rows = rows.join(bins.lazy(), on=bins.columns, how="semi", nulls_equal=True)
+            rows = rows.join(bins.lazy(), on=[*by, "_bin"], nulls_equal=True).select(keys)
         found.append(collect(rows.group_by(keys).agg(pl.len().cast(pl.Int64).alias("_n"))))
         if sum(map(len, found[1:])) > SLICE:
             found = [_merged(found, keys)]

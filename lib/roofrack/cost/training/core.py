@@ -60,14 +60,15 @@ def speed(at: Site, length: Number, width: Number) -> Speed:
         if kernel is None:
             continue
         reached = getattr(published, name) * divide(length, length + kernel.ramp)
-        narrow = divide(width, width + kernel.exponent) * (1.0 + kernel.exponent / WIDE)
+        wide = least(width, WIDE)  # of wider heads nothing was published
+        narrow = divide(wide, wide + kernel.exponent) * (1.0 + kernel.exponent / WIDE)
         reached = reached * narrow
         asked = (plan.attention_kernel == index) | (plan.attention_kernel == BEST)
         better = asked & (reached > share)
         share = choose(better, reached, share)
         slower = choose(better, kernel.slower, slower)
     both = 1.0 + FLASH_BACKWARD * slower
-    return Speed(share * both / (1.0 + FLASH_BACKWARD), FLASH_BACKWARD * slower)
+    return Speed(least(share * both / (1.0 + FLASH_BACKWARD), 1.0), FLASH_BACKWARD * slower)
 
 
 def cores(at: Site, mine: Share, p: Pass) -> Legs:

@@ -15,7 +15,7 @@ from roofrack.cost.site import Site
 from roofrack.cost.training.legs import MASK_BYTES
 from roofrack.cost.training.optimizer import divided_bytes, state_bytes
 from roofrack.cost.training.ranks import Held, Ranks, held
-from roofrack.cost.training.readings import ALTERNATE, recomputed
+from roofrack.cost.training.readings import ALTERNATE, recomputed, taken
 from roofrack.cost.training.stages import Stage, Stages
 
 
@@ -123,14 +123,19 @@ def layer_bytes(at: Site, mine: Share, full_layers: Number) -> LayerBytes:
     stored = [(1.0 - whole) * part * known for part in kept]
     stored = [stored[0] + whole * wide * known, *stored[1:]]
     second = choose(at.s.plan.recompute == ALTERNATE, 1.0, 0.0)
-    pairs = zip(stored, _alternate(at, mine), strict=True)
-    return LayerBytes(*(a + second * (known * b - a) for a, b in pairs))
+    share = taken(at, full_layers)
+    some = [
+        known * (share * few + (1.0 - share) * all_of)
+        for few, all_of in zip(_alternate(at, mine), kept, strict=True)
+    ]
+    return LayerBytes(*(a + second * (b - a) for a, b in zip(stored, some, strict=True)))
 
 
 def _alternate(at: Site, mine: Share) -> LayerBytes:
     """Return what is kept where every second product is computed again.
 
-    Of a token its input, queries, values, the core's output, and of an FFN one inward product.
+    Of a token its input, queries, values, the core's output (and its scores, unfused), and of an
+    FFN one inward product.
     """
     m, plan, b = at.s.model, at.plan, mine.b_activations
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
@@ -140,8 +145,9 @@ def _alternate(at: Site, mine: Share) -> LayerBytes:
     across = (query + m.heads * value) / plan.attention_tp + kv * value
     rows = mine.group_tokens * m.experts_per_token / plan.ep * moe.skew(at, mine)
     shared = mine.attention_tokens * m.d_ff_shared * m.shared_experts / plan.attention_tp
+    scores = _kept(at, mine, 1.0).every - _kept(at, mine, 0.0).every
     return LayerBytes(
-        every=mine.attention_tokens * (m.d_model / _sequence_ways(at) + across) * b,
+        every=mine.attention_tokens * (m.d_model / _sequence_ways(at) + across) * b + scores,
         dense=mine.tokens * m.d_ff / plan.tp * b,
         experts=(rows * m.d_ff_expert / plan.expert_tp + shared) * b,
     )
@@ -212,7 +218,7 @@ def _buffers(at: Site, mine: Share, full_layers: Number, exchange: moe.Exchange)
     scores = once.every - _kept(at, mine, 0.0).every
     return Buffers(
         known * logits,
-        layers * once.every + known * cores * scores,
+        layers * once.every + known * most(cores, 0.0) * scores,
         layers * once.dense,
         layers * once.experts,
         (exchange.dispatch_bytes + exchange.combine_bytes) * exchange.happens,

@@ -151,14 +151,14 @@ def exposed_s(at: Site, of: Updates, one: Reading, layers: Number) -> Waits:
 
     Layer by layer, gradients travel while earlier layers are computed backward and weights while
     earlier ones are computed forward (or backward, in ZeRO-3): one layer's part never hides, nor
-    what takes longer than a pass. What hides takes `overlap_loss` of its time all the same. In
+    what takes longer than a pass. Computation loses `overlap_loss` of its speed beside it. In
     ZeRO-3 both share the backward pass; gradients of ZeRO-2 have until the next micro-batch's.
     """
     hides = at.s.plan.overlap_dp
 
     def waits(one_s: Number, behind: Number, times: Number) -> Number:
-        hidden = hides * least(one_s, behind) * (1.0 - least(1.0, 1.0 / layers))
-        return times * (one_s - hidden * (1.0 - at.s.hardware.overlap_loss))
+        kept = (1.0 - at.s.hardware.overlap_loss) * one_s
+        return times * (one_s - hides * least(kept, behind) * (1.0 - least(1.0, 1.0 / layers)))
 
     once = divide(1.0, of.reductions)
     behind = one.backward + choose(of.backward > 0, 0.0, (1.0 - once) * one.forward)

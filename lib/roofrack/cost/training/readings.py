@@ -3,7 +3,7 @@
 The readings are those of inference (`cost.overlap`): `smooth` takes each block at its roofline and
 hides what the plan says; `ideal` hides all behind the longest resource of a pass, `none` nothing;
 `matmul` hides weights behind arithmetic. What travels while the chip computes takes some of its
-speed: `hardware.overlap_loss` of every hidden second is lost again.
+speed, `hardware.overlap_loss`.
 """
 
 from typing import NamedTuple
@@ -46,15 +46,20 @@ class Reading(NamedTuple):
         return Reading(*(most(a - b, 0.0) / ways for a, b in zip(self, other, strict=True)))
 
 
+def taken(at: Site, full_layers: Number) -> Number:
+    """Return the share of a stage's layers that recomputation takes."""
+    plan = at.s.plan
+    some = least(1.0, plan.recompute_layers / full_layers)
+    return choose(plan.recompute_layers > 0, some, 1.0)
+
+
 def recomputed(at: Site, full_layers: Number) -> tuple[Number, Number]:
     """Return which share of the layers is computed again, and whether their cores alone are.
 
     A fused core computes its scores again in any case: `selective` adds nothing to it. `alternate`
     keeps cores, so that their share is taken off again.
     """
-    plan = at.s.plan
-    some = least(1.0, plan.recompute_layers / full_layers)
-    share = choose(plan.recompute_layers > 0, some, 1.0)
+    plan, share = at.s.plan, taken(at, full_layers)
     whole = choose(plan.recompute == FULL, share, 0.0)
     unfused = choose(plan.flash_attention > 0, 0.0, 1.0)
     again = choose(plan.recompute == ALTERNATE, share * _every_second(at), 0.0)
@@ -88,23 +93,26 @@ def read(
     whole, cores = recomputed(at, full_layers)
     forward = _forward_s(at, overlap, stage)
     again = whole * _forward_s(at, overlap, body) + cores * _work(overlap, body.timed.core)
-    own = _backward_s(at, overlap, stage)
+    backward = _backward_s(at, overlap, stage) + again
     t = stage.timed
     weights = _work(overlap, t.weights)
-    backward, host = own + again, at.s.calibration.host_s * layers
-    back = (2.0 + whole + most(cores, 0.0)) * host
-    waits = most(host - forward, 0.0) + most(back - backward, 0.0)
-    forward, backward = most(forward, host), most(backward, back)
     pair = forward + backward
     if overlap not in ("ideal", "none"):
         computed = t.forward.busy + t.inputs.busy + t.weights.busy
-        pair = pair - _kept(at) * _beside(at) * least(2.0 * stage.sent.ep_s, computed)
-    return Reading(forward, backward, weights, pair, waits)
+        pair = pair - _beside(at) * won(at, 2.0 * stage.sent.ep_s, computed)
+    host = at.s.calibration.host_s * layers
+    back = (2.0 + whole + most(cores, 0.0)) * host
+    waits = most(host - forward, 0.0) + most(back - backward, 0.0)
+    forward, backward = most(forward, host), most(backward, back)
+    return Reading(forward, backward, weights, most(pair, host + back), waits)
 
 
-def _kept(at: Site) -> Number:
-    """Return what is won of a hidden second."""
-    return 1.0 - at.s.hardware.overlap_loss
+def won(at: Site, sent_s: Number, busy_s: Number) -> Number:
+    """Return the seconds won where something travels beside what is computed.
+
+    Computation goes on at 1 - `overlap_loss` of its speed as long as something travels.
+    """
+    return least((1.0 - at.s.hardware.overlap_loss) * sent_s, busy_s)
 
 
 def _memory(t: Spent) -> Number:
@@ -137,8 +145,9 @@ def _forward_s(at: Site, overlap: str, of: Part) -> Number:
         return _work(overlap, t) + moved.tp_forward + moved.cp_forward + moved.ep
     _, beside, _ = _hidden(at, of)
     own = at.s.calibration.comm_overlap if overlap == "smooth" else 0.0
-    hidden = beside + own * least(t.busy - least(beside, t.busy), sent - beside)
-    return _work(overlap, t) + sent - _kept(at) * hidden
+    rest = _ring(at) * least(moved.cp_forward, of.timed.core.busy)
+    more = won(at, sent - rest, t.busy - least(rest, t.busy))
+    return _work(overlap, t) + sent - beside - own * more
 
 
 def _backward_s(at: Site, overlap: str, of: Part) -> Number:
@@ -153,7 +162,7 @@ def _backward_s(at: Site, overlap: str, of: Part) -> Number:
         return _work(overlap, both) + tp + moved.cp_backward + moved.ep
     beside, _, ring = _hidden(at, of)
     hidden = at.s.plan.overlap_tp * beside + ring
-    return _work(overlap, t.inputs) + _work(overlap, t.weights) + sent - _kept(at) * hidden
+    return _work(overlap, t.inputs) + _work(overlap, t.weights) + sent - hidden
 
 
 def exposed(
@@ -200,16 +209,16 @@ def _beside(at: Site) -> Number:
 
 
 def _hidden(at: Site, of: Part) -> tuple[Number, Number, Number]:
-    """Return what may hide of tensor parallelism backward, and of a ring forward and backward.
+    """Return what hiding wins of tensor parallelism backward, and of a ring forward and backward.
 
     The core has two gradients for each of its products forward.
     """
     t, moved = of.timed, of.sent
-    beside = least(moved.tp_inputs, t.weights.busy)
-    beside = beside + least(moved.tp_weights, t.inputs.busy)
+    beside = won(at, moved.tp_inputs, t.weights.busy)
+    beside = beside + won(at, moved.tp_weights, t.inputs.busy)
     ring = _ring(at)
     return (
         beside,
-        ring * least(moved.cp_forward, t.core.busy),
-        ring * least(moved.cp_backward, 2.0 * t.core.busy),
+        ring * won(at, moved.cp_forward, t.core.busy),
+        ring * won(at, moved.cp_backward, 2.0 * t.core.busy),
     )

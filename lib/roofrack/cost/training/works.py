@@ -32,11 +32,11 @@ def works(at: Site, mine: Share, p: Pass) -> dict[str, Legs]:
     own, shared = m.d_ff / plan.tp, m.d_ff_shared * m.shared_experts / plan.attention_tp
     return {
         "attention_projections": _legs(
-            at, mine, attention.projection_products(at, mine, expanded=True), m.biases
+            at, mine, attention.projection_products(at, mine, expanded=True)
         ),
         "attention_core": cores(at, mine, p),
         "dense_ffn": joined(
-            _legs(at, mine, ffn.dense_products(at, mine), m.biases),
+            _legs(at, mine, ffn.dense_products(at, mine)),
             _again(at, [ffn.whole_model(at, mine)], at.formats.weights.bytes),
             _activated(at, mine.tokens, own, counts.dense_layers),
         ),
@@ -53,7 +53,7 @@ def works(at: Site, mine: Share, p: Pass) -> dict[str, Legs]:
     }
 
 
-def _legs(at: Site, mine: Share, asked: list[ffn.Product], biases: Number = 0.0) -> Legs:
+def _legs(at: Site, mine: Share, asked: list[ffn.Product]) -> Legs:
     """Return products forward, the two that each of them has backward, and passes beside them."""
     stored = Format(mine.b_activations * at.s.cost.activation_io, 0.0, None)
     turned = [p._replace(columns=p.depth, depth=p.columns) for p in asked]
@@ -69,16 +69,15 @@ def _legs(at: Site, mine: Share, asked: list[ffn.Product], biases: Number = 0.0)
         for w, p in zip(ffn.products(at, outer), asked, strict=True)
     ]
     products = Legs(ffn.products(at, asked), ffn.products(at, turned), gradients)
-    return joined(products, _quantised(at, asked, biases))
+    return joined(products, _quantised(at, asked))
 
 
-def _quantised(at: Site, asked: list[ffn.Product], biases: Number = 0.0) -> Legs:
+def _quantised(at: Site, asked: list[ffn.Product]) -> Legs:
     """Return the passes beside products, forward and backward.
 
     What is multiplied in fewer bits is quantised by kernels of their own: inputs forward, gradients
     of outputs backward. Each is written twice, for the product at hand by rows and for that of the
-    weights' gradients by columns (NVIDIA Transformer Engine's user guide, FP8 primer). The gradient
-    of a bias is the sum of the outputs' gradients over all tokens.
+    weights' gradients by columns (NVIDIA Transformer Engine's user guide, FP8 primer).
     """
     read = at.formats.activations
     into: Number = 0.0
@@ -86,7 +85,7 @@ def _quantised(at: Site, asked: list[ffn.Product], biases: Number = 0.0) -> Legs
     for p in asked:
         narrow = choose(p.of.multiplied < read, read + 2.0 * p.of.multiplied, 0.0)
         into = into + p.times * p.rows * p.depth * narrow
-        out = out + p.times * p.rows * p.columns * (narrow + biases * read)
+        out = out + p.times * p.rows * p.columns * narrow
     return Legs([passes(at, 0.0, into, 1.0)], [passes(at, 0.0, out, 1.0)], [])
 
 
@@ -136,7 +135,8 @@ def _normed(at: Site, mine: Share) -> Legs:
     Forward, twice a layer and for each element of d_model: a norm reads 1 and writes 1, an add
     reads 2 and writes 1; dropout writes its mask. Backward: a norm reads 2 and writes 1 for its
     input and reads 2 again for its scale (two kernels in NVIDIA Apex), the sum of both branches
-    reads 2 and writes 1; dropout reads 1, its mask, and writes 1. Sequence
+    reads 2 and writes 1; dropout reads 1, its mask, and writes 1. The gradient of a bias is the sum
+    of its outputs' gradients over all tokens, which are read once more. Sequence
     parallelism divides these tokens over the tensor-parallel chips. Queries and keys are turned,
     read and written once, by their own chips in either direction.
     """
@@ -147,8 +147,10 @@ def _normed(at: Site, mine: Share) -> Legs:
     mla = choose(m.kv_lora > 0, 1.0, 0.0)
     turned = mla * (m.heads * m.qk_rope_dim) + (1.0 - mla) * (m.heads + m.kv_heads) * m.head_dim
     rotary = 2.0 * mine.attention_tokens * turned / plan.attention_tp
+    apart = (m.heads + 2.0 * m.kv_heads) * m.head_dim + (m.ffn_matrices - 1.0) * m.d_ff
+    biases = m.biases * (2.0 * wide + mine.attention_tokens * apart / plan.attention_tp)
     forward = passes(at, 10.0 * wide + rotary, mask, m.layers)
-    backward = passes(at, (16.0 + 4.0 * dropped) * wide + rotary, mask, m.layers)
+    backward = passes(at, (16.0 + 4.0 * dropped) * wide + rotary + biases, mask, m.layers)
     return Legs([forward], [backward], [])
 
 
