@@ -137,20 +137,41 @@ def quantiles(parts: Parts, by: Sequence[str], value: str, shares: Sequence[floa
     # there may be many values: they are told by a number for all of their keys
     bins = bins.with_row_index("_id")
     values = _counted(parts, by, value, bins.select("_id", *keys))
-    values = values.with_columns(_end=_over(ends, ["_id"]))
-    values = values.join(bins, on="_id", how="left", maintain_order="left")
-    values = values.with_columns(_end=pl.col("_before") + pl.col("_end"))
-    values = values.with_columns(_start=pl.col("_end") - pl.col("_n"))
-
-    def at(rank: pl.Expr) -> pl.Expr:
-        return pl.col(value).filter((pl.col("_start") <= rank) & (rank < pl.col("_end"))).first()
-
-    found = [
-        _between(at(low), at(high), share).alias(f"q{i}")
-        for i, (low, high, share) in enumerate(ranks)
+    places = [end for low, high, _ in ranks for end in (low, high)]
+    asked = bins.select("_id", "_before", *(r.alias(f"r{i}") for i, r in enumerate(places)))
+    met = _at(values, value, asked)
+    bins = bins.with_columns(met)
+    low_high = [
+        (pl.col(f"v{2 * i}").drop_nulls().first(), pl.col(f"v{2 * i + 1}").drop_nulls().first())
+        for i in range(len(ranks))
     ]
-    told = grouped(values.lazy(), by, [pl.col("points").first(), *found])
+    found = [
+        _between(low, high, share).alias(f"q{i}")
+        for i, ((low, high), (*_, share)) in enumerate(zip(low_high, ranks, strict=True))
+    ]
+    told = grouped(bins.lazy(), by, [pl.col("points").first(), *found])
     return told.filter(pl.col("points").is_not_null())
+
+
+def _at(values: pl.DataFrame, value: str, asked: pl.DataFrame) -> pl.DataFrame:
+    """Return v0, v1, ... for each line of `asked`: its values at ranks r0, r1, ...; else null.
+
+    `values` of each `_id` ascend, `_n` of each; of all values of a group `_before` come before
+    those of a line.
+    """
+    names = [name for name in asked.columns if name.startswith("r")]
+    numbers, each = values["_id"].to_numpy(), values[value].to_numpy()
+    ends = values["_n"].cum_sum().to_numpy()
+    met: dict[str, list[float | None]] = {f"v{name[1:]}": [] for name in names}
+    for line in asked.iter_rows(named=True):
+        first, last = np.searchsorted(numbers, [line["_id"], line["_id"] + 1])
+        start = ends[first - 1] if first else 0
+        for name in names:
+            place = line[name] - line["_before"]
+            at = first + np.searchsorted(ends[first:last], start + place, side="right")
+            inside = place >= 0 and at < last
+            met[f"v{name[1:]}"].append(float(each[at]) if inside else None)
+    return pl.DataFrame(met, schema=dict.fromkeys(met, pl.Float64))
 
 
 def _ranks(share: float) -> tuple[pl.Expr, pl.Expr, pl.Expr]:
@@ -175,7 +196,7 @@ def _counted(
     value: str,
     bins: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
-    """Count the values of each group by bin; given `bins`, the distinct values of each `_id`."""
+    """Count the values of each group by bin; given `bins`, those of each `_id`, by value."""
     keys = [*by, "_bin"] if bins is None else ["_id", value]
     found: list[pl.DataFrame] = []
     for part in parts():
@@ -186,9 +207,10 @@ def _counted(
         if bins is not None:
             rows = rows.join(bins.lazy(), on=[*by, "_bin"], nulls_equal=True).select(keys)
         found.append(collect(rows.group_by(keys).agg(pl.len().cast(pl.Int64).alias("_n"))))
-        if sum(map(len, found[1:])) > SLICE:
+        # distinct values seldom meet again, and to merge them takes several times their memory
+        if sum(map(len, found[1:])) > (SLICE if bins is None else 8 * SLICE):
             found = [_merged(found, keys)]
-    return _merged(found, keys).sort(keys)
+    return (_merged(found, keys) if bins is None else pl.concat(found)).sort(keys)
 
 
 def _merged(counts: Sequence[pl.DataFrame], keys: Sequence[str]) -> pl.DataFrame:
