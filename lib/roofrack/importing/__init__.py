@@ -155,6 +155,11 @@ def _leaves(f: Fields, family: Family) -> dict[str, Any]:
         del leaves["window"], leaves["window_layers"]  # never binds
         f.assumed.pop("window", None)
     leaves["ffn_matrices"] = family.matrices
+    leaves["biases"] = family.biases
+    if family.biases:
+        f.sources["biases"] = (
+            f"{family.names[0]}'s class in transformers: its linear layers have some"
+        )
     return {k: v for k, v in leaves.items() if v or k in ALWAYS}
 
 

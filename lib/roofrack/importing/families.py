@@ -15,7 +15,8 @@ class Family:
     """Architectures whose configurations are read alike.
 
     `names` are values of `architectures`; `types` of `model_type`. `tied` is what the class means
-    by no `tie_word_embeddings`; `defaults` are its other defaults that published files rely on.
+    by no `tie_word_embeddings`, `biases` that its linear layers have some; `defaults` are its other
+    defaults that published files rely on.
     """
 
     names: tuple[str, ...]
@@ -23,6 +24,7 @@ class Family:
     parts: tuple[Part, ...]
     matrices: int = 3
     tied: bool = False
+    biases: bool = False
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -60,14 +62,20 @@ FAMILIES = (
     _family("NemotronForCausalLM", "nemotron", FULL, parts.gqa, parts.dense, matrices=2),
     _family(
         "GPT2LMHeadModel", "gpt2",
-        FULL, parts.gqa, parts.dense_fourfold, matrices=2, tied=True,
+        FULL, parts.gqa, parts.dense_fourfold, matrices=2, tied=True, biases=True,
     ),
-    _family("OPTForCausalLM", "opt", FULL, parts.gqa, parts.dense, matrices=2, tied=True),
+    _family(
+        "OPTForCausalLM", "opt",
+        FULL, parts.gqa, parts.dense, matrices=2, tied=True, biases=True,
+    ),
     _family(
         "BloomForCausalLM", "bloom",
-        FULL, parts.gqa, parts.dense_fourfold, matrices=2, tied=True,
+        FULL, parts.gqa, parts.dense_fourfold, matrices=2, tied=True, biases=True,
     ),
-    _family("GPTNeoXForCausalLM", "gpt_neox", FULL, parts.gqa, parts.dense, matrices=2),
+    _family(
+        "GPTNeoXForCausalLM", "gpt_neox",
+        FULL, parts.gqa, parts.dense, matrices=2, biases=True,
+    ),
     _family("GPTJForCausalLM", "gptj", FULL, parts.gqa, parts.dense_fourfold, matrices=2),
     _family(
         "MixtralForCausalLM PhimoeForCausalLM PhiMoEForCausalLM", "mixtral phimoe",

@@ -96,15 +96,16 @@ def read(
     backward = _backward_s(at, overlap, stage) + again
     t = stage.timed
     weights = _work(overlap, t.weights)
-    pair = forward + backward
-    if overlap not in ("ideal", "none"):
-        computed = t.forward.busy + t.inputs.busy + t.weights.busy
-        pair = pair - _beside(at) * won(at, 2.0 * stage.sent.ep_s, computed)
     host = at.s.calibration.host_s * layers
     back = (2.0 + whole + most(cores, 0.0)) * host
     waits = most(host - forward, 0.0) + most(back - backward, 0.0)
     forward, backward = most(forward, host), most(backward, back)
-    return Reading(forward, backward, weights, most(pair, host + back), waits)
+    pair = forward + backward
+    if overlap not in ("ideal", "none"):
+        computed = t.forward.busy + t.inputs.busy + t.weights.busy
+        hidden = _beside(at) * won(at, 2.0 * stage.sent.ep_s, computed)
+        pair = most(pair - hidden, host + back)
+    return Reading(forward, backward, weights, pair, waits)
 
 
 def won(at: Site, sent_s: Number, busy_s: Number) -> Number:
