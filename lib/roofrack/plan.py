@@ -71,7 +71,7 @@ class Plan:
     )
     recompute: float = name("what is computed again for the backward pass", RECOMPUTE, "none")
     recompute_layers: float = amount(
-        "layers of a stage that full recomputation takes",
+        "layers of a stage that full or alternate recomputation takes",
         "layers",
         0,
         integer=True,

@@ -168,7 +168,7 @@ def check_parts(
 
 
 def _check_kernel(hardware: Any, values: Callable[[str], Any]) -> None:
-    """Refuse an attention kernel whose speed on the machine nobody published."""
+    """Refuse an attention kernel of unknown speed on the machine, and one that has no effect."""
     known = {
         name: kernel is None or np.all(values(f"hardware.attention_kernels.{name}") > 0)
         for name, kernel in ATTENTION_KERNELS.items()

@@ -107,6 +107,12 @@ def skew(at: Site, mine: Share) -> Number:
     return at.s.workload.routing_skew * expected
 
 
+def busiest_rows(at: Site, mine: Share) -> Number:
+    """Return the copies of tokens that the experts of the busiest rank meet."""
+    per_rank = at.s.model.experts_per_token / at.plan.ep
+    return mine.group_tokens * per_rank * skew(at, mine)
+
+
 class Exchange(NamedTuple):
     """The all-to-all of one pass: dispatch and combine of all MoE layers.
 

@@ -143,7 +143,7 @@ def _alternate(at: Site, mine: Share) -> LayerBytes:
     query = m.heads * (mla * (m.qk_nope_dim + m.qk_rope_dim) + (1.0 - mla) * m.head_dim)
     kv = choose(m.kv_heads > 0, m.kv_heads / kv_ways(at.s, plan), m.heads / plan.attention_tp)
     across = (query + m.heads * value) / plan.attention_tp + kv * value
-    rows = mine.group_tokens * m.experts_per_token / plan.ep * moe.skew(at, mine)
+    rows = moe.busiest_rows(at, mine)
     shared = mine.attention_tokens * m.d_ff_shared * m.shared_experts / plan.attention_tp
     scores = _kept(at, mine, 1.0).every - _kept(at, mine, 0.0).every
     return LayerBytes(
@@ -186,7 +186,7 @@ def _kept(at: Site, mine: Share, with_scores: Number) -> LayerBytes:
     unfused = unfused * divide(at.counts.full_layers + m.window_layers, m.layers)
     scores = unfused * m.heads / ways * s.workload.sequence * (b + dropped * (b + MASK_BYTES))
     wide = (4.0 * b + dropped * 2.0 * MASK_BYTES) * m.d_model / _sequence_ways(at)
-    rows = mine.group_tokens * m.experts_per_token / plan.ep * moe.skew(at, mine)
+    rows = moe.busiest_rows(at, mine)
     expert = rows * (2.0 * m.d_model + m.ffn_matrices * m.d_ff_expert / plan.expert_tp)
     shared = tokens * m.ffn_matrices * m.d_ff_shared * m.shared_experts / ways
     return LayerBytes(

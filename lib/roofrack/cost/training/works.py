@@ -123,7 +123,7 @@ def _again(at: Site, works: list[Work], stored: Number) -> Legs:
 def _of_experts(at: Site, mine: Share) -> list[ffn.Product]:
     """Return what the experts of a chip multiply, as plain products: for passes beside them."""
     m, plan = at.s.model, at.plan
-    rows = mine.group_tokens * m.experts_per_token / plan.ep * moe.skew(at, mine)
+    rows = moe.busiest_rows(at, mine)
     layers = m.moe_layers * choose(at.counts.expert > 0, 1.0, 0.0)
     hidden = m.d_ff_expert / plan.expert_tp
     return ffn.block(at, mine.of.experts, rows, hidden, m.d_model, layers)
