@@ -254,17 +254,17 @@ def validate(
     out: str | Path | None = None,
     export: Sequence[str] = (),
 ) -> "Verdict":
-    """Predict measured serving runs, published facts and training runs; return what errors are.
+    """Predict measured runs, facts, training runs and services; return what errors are.
 
     `rows`: `silicon` (the runs of the package aiconfigurator-core), `published` (the facts that
-    ship), `training` (the training runs that ship) or `all`. `calibration`: `auto`, that of the
-    machine and engine of each run, or one name. `out`: a folder that tables and a page are written
-    to, and charts as `export`. Raises InputError, also where the package is asked for and not
-    installed.
+    ship), `training` (the training runs that ship), `service` (published services under a known
+    load) or `all`. `calibration`: `auto`, that of the machine and engine of each run, or one name.
+    `out`: a folder that tables and a page are written to, and charts as `export`. Raises
+    InputError, also where the package is asked for and not installed.
 
     >>> validate("facts")
     Traceback (most recent call last):
-    roofrack.errors.InputError: rows=facts: allowed: all, silicon, published, training.
+    roofrack.errors.InputError: rows=facts: allowed: all, silicon, published, training, service.
     """
     from roofrack.report import export as exporting
     from roofrack.report.page import render

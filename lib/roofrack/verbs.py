@@ -161,9 +161,9 @@ VERBS = {
         _calibrate,
     ),
     "validate": Verb(
-        "predictions against measured runs: roofrack validate [rows=silicon|published|training]",
-        "[rows=silicon|published|training|all] [calibration=auto|NAME] [export=png,svg,csv]"
-        " [out=DIR]",
+        "predictions against measured runs: roofrack validate [rows=silicon|service|...]",
+        "[rows=silicon|published|training|service|all] [calibration=auto|NAME]"
+        " [export=png,svg,csv] [out=DIR]",
         _validate,
     ),
     "timeline": Verb(

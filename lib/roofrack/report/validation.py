@@ -5,6 +5,7 @@ import shlex
 import polars as pl
 
 from roofrack.report import validation_sections as sections
+from roofrack.report import validation_service as services
 from roofrack.report import validation_training as training
 from roofrack.report.format import number, percent
 from roofrack.report.page import Finding, Job, Page, Provenance
@@ -22,6 +23,8 @@ def page(found: Verdict) -> Page:
     parts = [*(sections.serving(found) if serving else ()), *sections.published(found)]
     if found.training is not None:
         parts.append(training.section(found.training, found.trained))
+    if not found.services.is_empty():
+        parts.append(services.section(found.services))
     return Page(
         title="Predictions against measurements",
         question="How far are predictions from what others measured, and in which direction?",
@@ -65,12 +68,15 @@ def _answer(found: Verdict) -> str:
         )
     if found.training is not None:
         parts.append(training.answer(found.training))
+    if not found.services.is_empty():
+        parts.append(services.answer(found.services))
     return " ".join(parts)
 
 
 def _findings(found: Verdict) -> tuple[Finding, ...]:
     trained = training.findings(found.training) if found.training is not None else ()
-    return (*_served(found), *trained)
+    whole = () if found.services.is_empty() else services.findings(found.services)
+    return (*_served(found), *trained, *whole)
 
 
 def _served(found: Verdict) -> tuple[Finding, ...]:
@@ -154,4 +160,6 @@ def _sources(found: Verdict) -> tuple[tuple[str, str], ...]:
         given.append(("Training runs", f"{folder}/training.csv and training_vtrain.csv"))
         given.append(("What holds for a group of them", f"{folder}/training_groups.yaml"))
         given.append(("Errors published by other tools", f"{folder}/training_peers.csv"))
+    if not found.services.is_empty():
+        given.append(("Services", "lib/roofrack/validation/service.csv, row by row"))
     return tuple(given)

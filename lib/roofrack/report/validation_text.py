@@ -5,7 +5,7 @@ from typing import Any
 
 import polars as pl
 
-from roofrack.report import validation_training_text
+from roofrack.report import validation_service, validation_training_text
 from roofrack.report.format import NOTHING, number, percent, table
 from roofrack.report.validation_words import QUANTITIES, SET_WORDS, limit_words, verdict_words
 from roofrack.validation.verdict import Verdict
@@ -24,6 +24,8 @@ def text(found: Verdict) -> str:
         parts.append(_facts(found))
     if found.training is not None:
         parts += validation_training_text.parts(found.training)
+    if not found.services.is_empty():
+        parts += validation_service.parts(found.services)
     return "\n\n".join(parts)
 
 

@@ -6,7 +6,7 @@ parts are put together; single values are set as `compose` would set them.
 """
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -93,14 +93,29 @@ def scenario(rows: pl.DataFrame, options: Options) -> Any:
 def evaluated(rows: pl.DataFrame, overrides: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """Return every result of rows (`id`, `overrides`) by its name, an array with a value a row.
 
-    `overrides` are set in every row besides, `calibration=ideal` for example. Rows that choose the
-    same files and set the same keys are one scenario, and those of one structure (phase, parts of
-    the deployment) are evaluated together; NaN where the structure of a row has no such column.
-    Raises InputError naming a row that does not compose.
+    `overrides` are set in every row besides, `calibration=ideal` for example; NaN where the
+    structure of a row has no such column. Raises InputError naming a row that does not compose.
+    """
+    from roofrack.cost import estimate
+
+    found: dict[str, np.ndarray] = {}
+    for where, stacked in together(rows, overrides):
+        with np.errstate(all="ignore"):  # NumPy: compiling each structure would take a minute
+            columns = estimate(stacked)
+        for name, column in columns.items():
+            found.setdefault(name, np.full(len(rows), np.nan))[where] = column
+    return found
+
+
+def together(rows: pl.DataFrame, overrides: Sequence[str] = ()) -> Iterator[tuple[np.ndarray, Any]]:
+    """Yield scenarios of many rows at once, each with the places of its rows.
+
+    Rows that choose the same files and set the same keys are one scenario, and those of one
+    structure (phase, parts of the deployment) are put together.
     """
     import jax
 
-    from roofrack.cost import estimate, pytrees  # noqa: F401  (pytrees registers the nouns)
+    from roofrack.cost import pytrees  # noqa: F401  (registers the nouns)
 
     options = chosen(rows["overrides"], overrides)
     alike: dict[Any, list[int]] = {}
@@ -108,16 +123,10 @@ def evaluated(rows: pl.DataFrame, overrides: Sequence[str] = ()) -> dict[str, np
         asked = given(text)
         same = tuple((key, asked[key] if key in CHOSEN else "") for key in sorted(asked))
         alike.setdefault(same, []).append(index)
-    together: dict[Any, list[tuple[list[int], Any]]] = {}
+    structures: dict[Any, list[tuple[list[int], Any]]] = {}
     for places in alike.values():
         s = scenario(rows[places], options)
-        together.setdefault(jax.tree.structure(s), []).append((places, s))
-    found: dict[str, np.ndarray] = {}
-    for parts in together.values():
-        stacked = jax.tree.map(lambda *leaves: np.concatenate(leaves), *[s for _, s in parts])
-        with np.errstate(all="ignore"):  # NumPy: compiling each structure would take a minute
-            columns = estimate(stacked)
+        structures.setdefault(jax.tree.structure(s), []).append((places, s))
+    for parts in structures.values():
         where = np.concatenate([places for places, _ in parts])
-        for name, column in columns.items():
-            found.setdefault(name, np.full(len(rows), np.nan))[where] = column
-    return found
+        yield where, jax.tree.map(lambda *leaves: np.concatenate(leaves), *[s for _, s in parts])

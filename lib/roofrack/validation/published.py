@@ -93,7 +93,7 @@ def load(path: str | Path = PATH) -> pl.DataFrame:
         unit = RESULTS[row["column"]].unit
         if row["unit"] != unit:
             raise InputError(f"{where}: unit={row['unit']}: {row['column']} is in {unit or 'no'}")
-        _check_overrides(where, row)
+        check_overrides(where, row)
     return table
 
 
@@ -158,7 +158,7 @@ def check_origin(where: str, row: Mapping[str, Any]) -> None:
         raise InputError(f"{where}: source is empty: give title and address")
 
 
-def _check_overrides(where: str, row: Mapping[str, Any]) -> None:
+def check_overrides(where: str, row: Mapping[str, Any]) -> None:
     """Check that the overrides set known keys once, and choose every group of CHOSEN."""
     found: dict[str, str] = {}
     for text in str(row["overrides"]).split():

@@ -14,6 +14,7 @@ from roofrack.validation import (
     protocol,
     reasons,
     runs,
+    service_runs,
     targets,
     training_runs,
     training_verdict,
@@ -23,8 +24,11 @@ from roofrack.validation.intervals import HALVES, discrepancy
 from roofrack.validation.protocol import Host
 from roofrack.validation.silicon import silicon_path, silicon_rows
 
-ROWS = ("all", "silicon", "published", "training")
+ROWS = ("all", "silicon", "published", "training", "service")
 """What may be validated against."""
+
+APART = (training_runs.TABLE, service_runs.TABLE)
+"""Tables of lines whose errors are told apart from those of serving runs and published facts."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +68,11 @@ class Verdict:
         return self.lines.filter(pl.col("table") == "published facts")
 
     @property
+    def services(self) -> pl.DataFrame:
+        """The lines of services."""
+        return self.lines.filter(pl.col("table") == service_runs.TABLE)
+
+    @property
     def trained(self) -> pl.DataFrame:
         """The lines of training runs."""
         return self.lines.filter(pl.col("table") == training_runs.TABLE)
@@ -86,7 +95,11 @@ def verdict(rows: str = "all", calibration: str = "auto") -> Verdict:
         computed = runs.predicted(_installed(), calibration)
         hosts = protocol.learn_all(computed)
         parts.append(reasons.with_reasons(runs.lines(computed, hosts)))
-    apart = {"published": runs.published_lines, "training": training_runs.training_lines}
+    apart = {
+        "published": runs.published_lines,
+        "training": training_runs.training_lines,
+        "service": service_runs.service_lines,
+    }
     for name, lines in apart.items():
         if rows in ("all", name):
             found = lines(calibration).select(runs.LINES)
@@ -95,10 +108,11 @@ def verdict(rows: str = "all", calibration: str = "auto") -> Verdict:
 
 
 def _installed() -> pl.DataFrame:
+    others = ", ".join(f"rows={name}" for name in ROWS[2:])
     try:
         silicon_path()
     except InputError as error:
-        raise InputError(f"{error}; rows=published and rows=training need no package") from None
+        raise InputError(f"{error}; {others} need no package") from None
     return silicon_rows()
 
 
@@ -114,7 +128,7 @@ def judge(rows: str, calibration: str, lines: pl.DataFrame, hosts: dict[str, Hos
         rows=rows,
         calibration=calibration,
         lines=lines,
-        groups=by_group(lines.filter(pl.col("table") != training_runs.TABLE), runs.SETS),
+        groups=by_group(lines.filter(~pl.col("table").is_in(APART)), runs.SETS),
         targets=targets.judged(counted, both.get("share"), both.get("rows", 0)),
         coverage=covered,
         excluded=left_out(tpot),
@@ -163,13 +177,16 @@ def write(found: Verdict, folder: Path) -> Sequence[Path]:
     """Write rows.parquet, errors.csv, targets.csv, peers.csv and learnt.json; return the paths.
 
     learnt.json has what was learnt on one half of the rows, and the ids of both halves. Tables of
-    training runs are training_errors.csv and so on, by the names of `training_verdict.Training`.
+    training runs are training_errors.csv and so on, by the names of `training_verdict.Training`;
+    errors of services are service_errors.csv.
     """
     folder.mkdir(parents=True, exist_ok=True)
     found.lines.write_parquet(folder / "rows.parquet")
     tables = {"errors": found.groups, "targets": found.targets, "peers": found.peers}
     if found.training is not None:
         tables |= {f"training_{name}": t for name, t in found.training._asdict().items()}
+    if not found.services.is_empty():
+        tables["service_errors"] = service_runs.errors(found.services)
     for name, table in tables.items():
         table.write_csv(folder / f"{name}.csv")
     used = found.counted
