@@ -25,6 +25,7 @@ from roofrack.results.schema import COLUMNS
 from roofrack.searching import Found, answer
 
 if TYPE_CHECKING:
+    from roofrack.simulation.command import Simulated
     from roofrack.timelines import Timeline
     from roofrack.validation.verdict import Verdict
 
@@ -246,6 +247,34 @@ def timeline(*overrides: str, config_dir: str | Path | None = None) -> "Timeline
     from roofrack import timelines
 
     return timelines.timeline(overrides, config_dir)
+
+
+def simulate(
+    words: Sequence[str],
+    config_dir: str | Path | None = None,
+    out: str | Path | None = None,
+) -> "Simulated":
+    """Play traffic on deployments, request by request; return what came of it, as tables.
+
+    `words` are those of `roofrack simulate`: keys of traffic, engine and limits, and overrides.
+    `out`: a folder that tables and a page are written to. Raises InputError for bad input and
+    InfeasibleError where no deployment can run.
+
+    >>> found = simulate(["workload=chat", "workload.arrivals_per_s=2", "traffic.requests=200"])
+    >>> found.rows["requests"][0], found.rows["rejected"][0]
+    (200, 0)
+    """
+    from roofrack.report.page import render
+    from roofrack.report.simulation import page
+    from roofrack.simulation import command, files
+
+    if out is not None:
+        files.check(Path(out))
+    found = command.answer(words, config_dir)
+    if out is not None:
+        files.write(found, Path(out), words)
+        store.write_text(Path(out) / "report.html", render(page(found, words)))
+    return found
 
 
 def validate(

@@ -78,6 +78,50 @@ def expm1(x: Number) -> Number:
     return namespace(x).expm1(x)
 
 
+def exp(x: Number) -> Number:
+    """Return e to the power of x."""
+    return namespace(x).exp(x)
+
+
+def log(x: Number) -> Number:
+    """Return the natural logarithm."""
+    return namespace(x).log(x)
+
+
+def total(x: Number) -> Number:
+    """Return the sum along the first axis."""
+    return namespace(x).sum(x, axis=0)
+
+
+def constant(values: Any, like: Number) -> Number:
+    """Return a host table as numbers of the kind and precision of `like`."""
+    xp = namespace(like)
+    if xp in (np, dual):
+        return np.asarray(values, float)
+    # a table in double would leak into single precision
+    return xp.asarray(values, getattr(like, "dtype", None))
+
+
+def running(x: Number) -> Number:
+    """Return the sums along the first axis up to and including each entry."""
+    return namespace(x).cumsum(x, axis=0)
+
+
+def previous(x: Number) -> Number:
+    """Return for each entry along the first axis the one before it; for the first, itself."""
+    return namespace(x).concatenate((x[:1], x[:-1]))
+
+
+def following(x: Number) -> Number:
+    """Return for each entry along the first axis the one after it; for the last, itself."""
+    return namespace(x).concatenate((x[1:], x[-1:]))
+
+
+def highest(x: Number) -> Number:
+    """Return the largest value along the first axis, which then has length 1."""
+    return namespace(x).max(x, axis=0, keepdims=True)
+
+
 def log2(x: Number) -> Number:
     """Return the logarithm to base 2."""
     return namespace(x).log2(x)

@@ -41,6 +41,14 @@ class Dual:
     def _map(self, value: Any, slope: Any) -> "Dual":
         return Dual(value, _stretch(slope) * self.tangent, self.side)
 
+    def _spread(self) -> Any:
+        """Return the derivatives with every axis of the value."""
+        return np.broadcast_to(self.tangent, (*np.shape(self.value), np.shape(self.tangent)[-1]))
+
+    def __getitem__(self, index: slice) -> "Dual":
+        """Return a part along the first axis."""
+        return Dual(self.value[index], self._spread()[index], self.side)
+
     def __neg__(self) -> "Dual":
         """Return -self."""
         return Dual(-self.value, -self.tangent, self.side)
@@ -212,6 +220,38 @@ def log1p(x: Dual) -> Dual:
 def expm1(x: Dual) -> Dual:
     """Return exp(x) - 1."""
     return x._map(np.expm1(x.value), np.exp(x.value))
+
+
+def exp(x: Dual) -> Dual:
+    """Return e to the power of x."""
+    value = np.exp(x.value)
+    return x._map(value, value)
+
+
+def log(x: Dual) -> Dual:
+    """Return the natural logarithm."""
+    return x._map(np.log(x.value), 1.0 / x.value)
+
+
+def sum(x: Dual, axis: int = 0) -> Dual:
+    """Return the sum along an axis counted from the first."""
+    return Dual(np.sum(x.value, axis=axis), np.sum(x._spread(), axis=axis), x.side)
+
+
+def cumsum(x: Dual, axis: int = 0) -> Dual:
+    """Return the sums up to each entry along an axis counted from the first."""
+    return Dual(np.cumsum(x.value, axis=axis), np.cumsum(x._spread(), axis=axis), x.side)
+
+
+def concatenate(values: Any) -> Any:
+    """Put Duals one after the other along the first axis."""
+    tangents = np.concatenate([x._spread() for x in values])
+    return Dual(np.concatenate([x.value for x in values]), tangents, values[0].side)
+
+
+def max(x: Any, axis: int = 0, keepdims: bool = False) -> Any:
+    """Return the largest along an axis, without derivatives."""
+    return np.max(value_of(x), axis=axis, keepdims=keepdims)
 
 
 def log2(x: Dual) -> Dual:

@@ -79,7 +79,11 @@ of their own; and attention and FFN of the decode on different pools besides."""
 CACHE_TIERS = ("hbm", "host", "flash")
 """Where cached prompt tokens wait for their next use."""
 
-FEATURES = {"chunks": ("workload.chunk", 1e-9), "rows": ("parallelism.tp_rows", 1.5)}
+FEATURES = {
+    "chunks": ("workload.chunk", 1e-9),
+    "rows": ("parallelism.tp_rows", 1.5),
+    "load": ("workload.arrivals_per_s", 1e-300),
+}
 """Parts of the cost model that are left out, not computed with no effect, where no point of a study
 has the leaf at or above the value; static."""
 

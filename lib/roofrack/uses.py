@@ -25,8 +25,28 @@ _TRAINING = (
 )
 """Leaves of the workload, or parts of it, that only training looks at."""
 
+_LOAD = {
+    "arrivals_per_s": 0.0,
+    "arrival_cv": 1.0,
+    "prompt_cv": 0.0,
+    "output_cv": 0.0,
+    "wait_s": 0.0,
+    "ttft_limit_s": float("inf"),
+    "tpot_limit_s": float("inf"),
+}
+"""Leaves of the workload that only serving at a load looks at, and where they say nothing."""
+
 _UNUSED = {
-    "decode": ("prompt", "output", "cached", "prefill_batch", "cache_tier", "hold_s", *_TRAINING),
+    "decode": (
+        "prompt",
+        "output",
+        "cached",
+        "prefill_batch",
+        "cache_tier",
+        "hold_s",
+        *_LOAD,
+        *_TRAINING,
+    ),
     "prefill": (
         "context",
         "output",
@@ -34,6 +54,7 @@ _UNUSED = {
         "draft_tokens",
         "acceptance",
         "draft_layers",
+        *_LOAD,
         *_TRAINING,
     ),
     "serve": ("context", *_TRAINING),
@@ -52,6 +73,7 @@ _UNUSED = {
         "draft_layers",
         "cache_tier",
         "hold_s",
+        *_LOAD,
     ),
 }
 """Leaves of the workload that a phase does not look at."""
@@ -145,6 +167,11 @@ def check_parts(
         raise InputError(
             f"model@draft.model={chosen['draft_model']}: used only with workload.draft_tokens "
             "above 0, in decode or serve"
+        )
+    if phase != "serve" and np.any(values("workload.arrivals_per_s") > 0):
+        raise InputError(
+            f"workload.arrivals_per_s={np.max(values('workload.arrivals_per_s')):g}: used only "
+            f"with workload.phase=serve, not with {phase}"
         )
     if phase == "train":
         _check_kernel(chosen.get("hardware"), values)

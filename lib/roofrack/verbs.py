@@ -87,6 +87,26 @@ def _search(words: list[str]) -> None:
     print(text(answer(flags.overrides, flags.config_dir)))
 
 
+def _simulate(words: list[str]) -> None:
+    """Play traffic on deployments, write tables and a page, and print what came of it."""
+    flags = arguments.parse(words)
+    if flags.help or not flags.overrides:
+        print(SIMULATE_USAGE)
+        return
+    if flags.show or flags.shell_completion or flags.multirun:
+        raise InputError("simulate takes the flags --help and --config-dir only")
+    given = [word for word in flags.overrides if not word.startswith("out=")]
+    named = [word for word in flags.overrides if word.startswith("out=")]
+    default = time.strftime("outputs/simulate/%Y-%m-%d_%H-%M-%S")
+    folder = Path(named[-1].removeprefix("out=") if named else default)
+    caching.keep_compiled()
+    from roofrack import api
+    from roofrack.report.simulation_text import text
+
+    print(text(api.simulate(given, flags.config_dir, folder)))
+    print(f"\n{arguments.shown(folder / 'report.html')}")
+
+
 def _report(words: list[str]) -> None:
     """Make the report of a finished sweep again, and write its charts and tables if asked to."""
     folders, chosen = arguments.given(words, ("export",))
@@ -142,6 +162,27 @@ The best plan, batch and setting of a whole space, every point of it evaluated.
   hardware=NAME ...    any other override, as of `roofrack point`; several machines, models or
                        formats compete; a list of numbers is one more axis"""
 
+SIMULATE_USAGE = """usage: roofrack simulate [KEY=VALUE ...] [out=DIR] [--config-dir DIR]
+
+Requests arrive, wait, are computed and leave, pass by pass, with the cost model as the clock.
+
+  traffic=NAME         poisson, gamma (workload.arrival_cv), diurnal, a sample (azure_2023_conv,
+                       azure_2023_code, mooncake_conversation), or a .csv or .jsonl file of requests
+  workload.arrivals_per_s=1,2,4      requests per second, all replicas; or auto: up to what they
+                       can do; of a trace its own if not given, times traffic.speed
+  traffic.requests=N   requests drawn, or the first of a trace; or traffic.duration_s=X
+  traffic.lengths=NAME prompts and outputs as long as those of a trace; else those of the workload,
+                       which workload.prompt_cv and workload.output_cv spread
+  traffic.seeds=N      runs of each kind, with other random numbers
+  engine.policy=...    prefill_first, decode_first, chunked
+  engine.routing=...   round_robin, least_loaded, prefix (parallelism.replicas=N of them)
+  engine.KEY=...       budget, block, cache_tokens, reserve, prefix_tokens
+  workload.batch=N     most sequences in flight; workload.wait_s: wait for others to join
+  limits.ttft_s=X limits.tpot_s=X limits.share=0.95   what requests are promised, and how many
+  hardware=NAME ...    any other override, as of `roofrack point`; several values are several runs
+
+What is simulated, and what is not: docs/simulation.md. Traces: docs/traces.md."""
+
 TIMELINE_USAGE = "OUT.json [KEY=VALUE ...] [--config-dir DIR]"
 
 VERBS = {
@@ -149,6 +190,11 @@ VERBS = {
         "the best plan and batch under limits: roofrack search chips=N limits.tpot_s=X ...",
         "",
         _search,
+    ),
+    "simulate": Verb(
+        "traffic on a deployment, request by request: percentiles and cost against load",
+        "",
+        _simulate,
     ),
     "import": Verb(
         "a Hugging Face config.json as a conf/model file: roofrack import FILE > NAME.yaml",

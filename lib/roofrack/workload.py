@@ -109,6 +109,25 @@ class Workload:
     hold_s: float = amount("time that cached prompt tokens wait for their next use", "s", 0)
     routing_skew: float = at_least_one("load of the busiest expert rank over the mean", "", 1)
     routing_spread: float = amount("deviation of the experts' popularity over its mean", "", 0)
+    arrivals_per_s: float = amount(
+        "requests arriving at all replicas together; 0 = not told", "1/s", 0, at_most=1e9
+    )
+    arrival_cv: float = amount(
+        "deviation of the time between arrivals over its mean; 1 = Poisson", "", 1, at_most=100
+    )
+    prompt_cv: float = amount(
+        "deviation of the prompts' lengths over their mean (lognormal)", "", 0, at_most=10
+    )
+    output_cv: float = amount(
+        "deviation of the outputs' lengths over their mean (lognormal)", "", 0, at_most=10
+    )
+    wait_s: float = amount("longest that a request waits for others to join it", "s", 0)
+    ttft_limit_s: float = positive(
+        "longest time to first token that is good enough", "s", float("inf"), infinite=True
+    )
+    tpot_limit_s: float = positive(
+        "longest time per output token that is good enough", "s", float("inf"), infinite=True
+    )
     sequence: float = positive("tokens of a training sequence", "tokens", 4096)
     global_batch: float = at_least_one("sequences of a training step", "sequences", 256)
     tokens: float = amount("tokens to train on; 0 = not told", "tokens", 0, at_most=1e18)

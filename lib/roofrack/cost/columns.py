@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from roofrack.arithmetic import Number, choose, divide, root
-from roofrack.cost import moe, money, training
+from roofrack.cost import load, moe, money, training
 from roofrack.cost.forward import BLOCKS, COLLECTIVES
 from roofrack.cost.layout import BATCH_REASONS, why_invalid
 from roofrack.cost.memory import Memory, ffn_memory, memory
@@ -23,7 +23,7 @@ def estimate(s: Scenario) -> dict[str, Number]:
     that a phase does not have are NaN. Units and meanings: `roofrack.results.schema`.
     """
     if s.workload.phase == "train":
-        return training.estimate(s)
+        return load.UNLOADED | training.estimate(s)
     at = places(site(s))
     spell = {"decode": decode_spell, "prefill": prefill_spell, "serve": serve_spell}[
         s.workload.phase
@@ -46,6 +46,7 @@ def estimate(s: Scenario) -> dict[str, Number]:
         | {"step_s_rel_std": rel_std(s, spell)}
         | {"context_share": divide(held, s.model.max_context, NONE)}
         | training.UNTRAINED
+        | loaded(at, spell)
         | {"why_invalid": invalid(at, spell)}
     )
 
@@ -76,6 +77,20 @@ def chips_of(at: Places, spell: Spell) -> Chips:
     prefill = spell.prefill_instances * at.prefill.plan.chips
     ffn = 0.0 if at.ffn is None else at.apart * at.ffn.plan.chips
     return Chips(at.main.plan.chips, prefill, ffn, at.main.plan.chips + prefill + ffn)
+
+
+def loaded(at: Places, spell: Spell) -> dict[str, Number]:
+    """Return the columns of serving at a load; nothing is computed where no point has arrivals."""
+    if "load" not in at.main.s.features or at.main.s.workload.phase != "serve":
+        return load.UNLOADED
+    return load.at_load(at, spell, renting(at, spell, chips_of(at, spell)))
+
+
+def renting(at: Places, spell: Spell, chips: Chips) -> Number:
+    """Return what an instance and its pools cost per second, used or not."""
+    return decoding_usd(at, chips) + spell.prefill_instances * money.usd_per_s(
+        at.prefill.s, at.prefill.plan.chips
+    )
 
 
 def invalid(at: Places, spell: Spell) -> Number:
@@ -188,11 +203,8 @@ def residents(at: Places, held: Number) -> dict[str, Number]:
 def dollars(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
     """Return the columns of money and energy."""
     s = at.main.s
-    decoding = money.usd_per_s(s, chips.main)
-    if at.ffn is not None:
-        decoding = decoding + money.usd_per_s(at.ffn.s, chips.ffn)
+    decoding, rent = decoding_usd(at, chips), renting(at, spell, chips)
     prefilling = money.usd_per_s(at.prefill.s, at.prefill.plan.chips)
-    rent = decoding + spell.prefill_instances * prefilling
     used = s.economics.utilization  # idle hours are paid for too
     power = money.watts(s, chips.main, spell.busy[0], spell.step)
     if at.ffn is not None:
@@ -208,6 +220,12 @@ def dollars(at: Places, spell: Spell, chips: Chips) -> dict[str, Number]:
         "joule_per_token": power * spell.step / spell.tokens,
         **waiting(at.main),
     }
+
+
+def decoding_usd(at: Places, chips: Chips) -> Number:
+    """Return what the pools of an instance that decode cost per second."""
+    usd = money.usd_per_s(at.main.s, chips.main)
+    return usd if at.ffn is None else usd + money.usd_per_s(at.ffn.s, chips.ffn)
 
 
 def kept_usd(at: Places) -> Number:

@@ -37,6 +37,11 @@ DEPLOYED = (
     "tokens_per_pass", "draft_s", "prefill_share", "prefill_instances", "chips_prefill",
     "chips_ffn", "kv_transfer_s", "retrieve_s",
 )  # fmt: skip
+AT_LOAD = (
+    "utilization", "capacity_per_s", "ttft_p50_s", "ttft_p95_s", "ttft_p99_s", "tpot_p50_s",
+    "tpot_p95_s", "tpot_p99_s", "queue_s", "batch_at_load", "slots_at_load",
+    "usd_per_mtok_at_load", "goodput", "train_s", "train_wait_s", "train_worst_s", "fill_per_s",
+)  # fmt: skip
 SHORT = (
     "step_s", "tpot_s", "ttft_s", "tokens_per_s_per_chip", "usd_per_mtok", "bound", "fits",
     "why_invalid",
@@ -103,6 +108,13 @@ def _breakdown(row: Row) -> str:
     if deployed:
         lines += ["", "how the service is laid over passes and machines"]
         lines += _block(row, deployed)
+    if row["utilization"] is not None:
+        lines += ["", "at the load (workload.arrivals_per_s)"]
+        lines += _block(row, AT_LOAD)
+        if row["utilization"] >= 1:
+            lines.append(
+                "  OVERLOADED: more arrive than can be served, the queue grows without end"
+            )
     lines += ["", "how model, plan and machine fit each other"]
     lines += _block(row, SHAPE)
     lines += _traffic(row)

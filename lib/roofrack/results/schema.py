@@ -102,6 +102,26 @@ RESULTS = {
     "chips_ffn": Column("chips", "of the FFN pool"),
     "kv_transfer_s": Column("s", "a prompt's cache on its way from prefill to decode chips"),
     "retrieve_s": Column("s", "cached tokens on their way from the tier they waited in"),
+    **{
+        f"{what}_{q}_s": Column("s", f"{doc} that {share} of requests do not exceed, at the load")
+        for what, doc in {
+            "ttft": "time to first token, waits included",
+            "tpot": "time per output token",
+        }.items()
+        for q, share in {"p50": "50 %", "p95": "95 %", "p99": "99 %"}.items()
+    },
+    "queue_s": Column("s", "mean wait of a request before its prompt is computed"),
+    "utilization": Column("", "arrivals over the most that can be served; from 1 on queues grow"),
+    "capacity_per_s": Column("1/s", "most requests served, all replicas, all slots taken"),
+    "slots_at_load": Column("sequences", "that the batch and the memory for caches allow at once"),
+    "batch_at_load": Column("sequences", "mean in flight in an instance while any is"),
+    "usd_per_mtok_at_load": Column("USD/Mtoken", "of a generated token, idle time paid for too"),
+    "train_s": Column(
+        "s", "between two passes of a sequence at the load, others' prompts included"
+    ),
+    "train_wait_s": Column("s", "mean wait for the next pass of who comes during one"),
+    "train_worst_s": Column("s", "a full pass just missed, and the ride in the next"),
+    "fill_per_s": Column("1/s", "arrivals that fill workload.batch, all replicas"),
     "params_total": Column("parameters", "parameters, norms and biases left out"),
     "params_active": Column("parameters", "used per token, head in, input embedding out"),
     "params_attention": Column("parameters", "of all attention layers"),
@@ -162,7 +182,9 @@ RESULTS = {
         )
         for level in range(1, DEPTH + 1)
     },
-    "goodput": Column("", "share of a run's time that failures and checkpoints leave"),
+    "goodput": Column(
+        "", "share of time that failures leave (train), of requests within both limits (at a load)"
+    ),
     "checkpoint_bytes": Column("byte", "size of a checkpoint"),
     "checkpoint_s": Column("s", "time to write a checkpoint"),
     "checkpoint_interval_s": Column("s", "work between two checkpoints"),

@@ -29,9 +29,15 @@ __all__ = [
     "provenance",
     "scan",
     "versions",
+    "write_bytes",
     "write_job",
     "write_text",
 ]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all."""
+    books.write_whole(path, data)
 
 
 def write_text(path: Path, text: str) -> None:

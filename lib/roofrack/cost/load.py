@@ -1,0 +1,326 @@
+"""Serving at a load: what requests wait and pay when so many arrive per second. MODEL section 9.
+
+The cost model says what a pass of each batch takes; `queues` how many sequences are then in flight,
+`waits` what that does to those that arrive. Slots are as many as `workload.batch` allows and
+as fit into memory with the cache they hold on average: long requests are there for longer.
+"""
+
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from roofrack.arithmetic import Number, choose, divide, expm1, least, most, total
+from roofrack.cost import queues, waits
+from roofrack.cost.caches import retrieve_s, transfer_s
+from roofrack.cost.forward import forward
+from roofrack.cost.layout import layout
+from roofrack.cost.memory import memory
+from roofrack.cost.overlap import bounds
+from roofrack.cost.passes import Places, chunked, decode_pass, prefill_pass, tokens_per_pass
+from roofrack.cost.queues import Demand, States
+from roofrack.cost.serving import NONE, Spell, draft_seconds
+from roofrack.cost.shares import Pass
+from roofrack.cost.site import Site
+from roofrack.cost.waits import Pace, Prompt, Waits
+from roofrack.units import MILLION
+
+PAGE = 16.0
+"""Tokens of a page of cache: the last one of a sequence is half empty on average."""
+
+QUANTILES = tuple(f"{what}_{q}_s" for what in ("ttft", "tpot") for q in waits.QUANTILES)
+COLUMNS = (
+    *QUANTILES,
+    "queue_s",
+    "utilization",
+    "capacity_per_s",
+    "slots_at_load",
+    "batch_at_load",
+    "usd_per_mtok_at_load",
+    "train_s",
+    "train_wait_s",
+    "train_worst_s",
+    "fill_per_s",
+)
+"""Columns of the result schema that are about the load, besides `goodput`."""
+
+_GROWS = (*QUANTILES, "queue_s", "train_s", "train_wait_s")
+"""Columns without a value where the queue grows without end."""
+
+_NEVER = 1e9
+"""Seconds that stand for a limit of infinity: no gradient is lost in it."""
+
+UNLOADED: dict[str, Number] = dict.fromkeys(COLUMNS, NONE)
+
+
+class _Prompts(NamedTuple):
+    """Prompts on their machines: one alone, and what each takes when `together` are computed."""
+
+    alone: Prompt
+    each_s: Number
+    together: Number
+
+
+def at_load(at: Places, spell: Spell, usd_per_s: Number) -> dict[str, Number]:
+    """Return the columns of `workload.arrivals_per_s`, and `goodput`.
+
+    NaN where that is 0 or no sequence fits; times are NaN where more arrive than can be served.
+    `usd_per_s` is what one instance costs with its pools, used or not.
+    """
+    s, w = at.main.s, at.main.s.workload
+    rank = _rank(s)
+    replicas = s.plan.replicas
+    gained = tokens_per_pass(w.draft_tokens, w.acceptance)
+    slots = slots_of(at)
+    fit = slots >= 1.0
+    slots = most(slots, 1.0)
+    passes = passes_of(at, slots, rank)
+    per_s = w.arrivals_per_s / replicas
+    count = most((w.output - 1.0) / gained, 1e-3)
+    here = 1.0 - at.separate
+
+    crowded = _prompts(at, slots, passes, _joined(slots / count))
+    full = Demand(per_s, count, crowded.each_s * here)
+    capacity = _capacity(at, full, passes, spell.prefill_instances)
+    busy = per_s / capacity
+    usual = _prompts(at, slots, passes, _joined(busy * slots / count))
+    d = Demand(per_s, count, usual.each_s * here, w.arrival_cv, usual.alone.server_cv, w.output_cv)
+    law = queues.states(d, passes)
+    held = total(law.n * law.share) + law.full * slots
+    usual = usual._replace(alone=_beside(usual.alone, passes, held, per_s, w.wait_s))
+    prompt = usual.alone
+    waiting = waits.waits(d, law, slots, prompt, usual.together)
+    waiting = _elsewhere(at, d, law, waiting, prompt, spell.prefill_instances)
+    own_s = waits.ttft_mean(waiting, prompt, rank) - prompt.later_s - prompt.gate_s
+    left = least(busy, 1.0) * capacity * own_s - law.queued
+    stops = here * (1.0 - chunked(s, at.separate))
+    pace = waits.pace(d, law, slots, stops * most(left, 1e-9))
+
+    found = _columns(waiting, prompt, pace, gained, rank)
+    late = waits.ttft_beyond(least(w.ttft_limit_s, _NEVER), waiting, prompt, rank)
+    slow = waits.pace_beyond(least(w.tpot_limit_s, _NEVER) * gained, pace, rank)
+    # as if a late first token said nothing of the tokens after it
+    found["goodput"] = (1.0 - total(late)) * (1.0 - total(slow))
+    tokens = least(per_s, capacity) * w.output
+    idle = total(law.share * choose(law.n <= 0, 1.0, 0.0))
+    found |= {
+        "utilization": busy,
+        "capacity_per_s": capacity * replicas,
+        "slots_at_load": slots,
+        "batch_at_load": choose(busy < 1, divide(held, 1.0 - idle), slots),
+        "usd_per_mtok_at_load": usd_per_s / tokens * MILLION,
+        "train_s": pace.mean,
+        "train_wait_s": waiting.pass_s / 2.0,
+        "train_worst_s": 2.0 * passes.full_s,
+        "fill_per_s": _filling(at, full) * replicas,
+    }
+    for name in _GROWS:
+        found[name] = choose(busy < 1, found[name], NONE)
+    found["goodput"] = choose(busy < 1, found["goodput"], 0.0)
+    told = (w.arrivals_per_s > 0) & fit
+    return {name: choose(told, value, NONE) for name, value in found.items()}
+
+
+def _columns(
+    waiting: Waits, prompt: Prompt, pace: Pace, gained: Number, rank: int
+) -> dict[str, Number]:
+    """Return the columns of what requests wait."""
+    first = waits.ttft_quantiles(waiting, prompt, rank)
+    next_ = waits.pace_quantiles(pace, rank)
+    return {
+        **{f"ttft_{q}_s": value for q, value in first.items()},
+        **{f"tpot_{q}_s": value / gained for q, value in next_.items()},
+        "queue_s": waiting.queue_s + prompt.gate_s,
+    }
+
+
+def _capacity(at: Places, d: Demand, passes: queues.Passes, instances: Number) -> Number:
+    """Return the most requests per s of an instance: by its slots, chunks, or prefill pool."""
+    n = passes.slots
+    p = prefill_pass(at.prefill, at.separate)
+    if "chunks" in at.main.s.features:
+        # no more are in flight than chunks bring while one decodes
+        fed = d.passes * p.sequences * p.new * at.main.plan.pp / p.prompt
+        n = choose(chunked(at.main.s, at.separate) > 0, most(least(n, fed), 1.0), n)
+    here = 1.0 / (d.prompt_s + d.passes * total(passes.at(n)) / n)
+    if at.main.s.prefill is None:
+        return here
+    pool = divide(instances, _period_s(at), 0.0)
+    return choose(at.separate > 0, least(here, pool), here)
+
+
+def _period_s(at: Places) -> Number:
+    """Return the seconds that a prefill instance takes for a prompt, its passes full."""
+    p = prefill_pass(at.prefill, at.separate)
+    moving = most(transfer_s(at, p), retrieve_s(at.prefill, p))
+    return most(_prefill_s(at.prefill, p), moving) / p.sequences / at.prefill.plan.pp
+
+
+def _beside(
+    prompt: Prompt, passes: queues.Passes, held: Number, per_s: Number, wait_s: Number
+) -> Prompt:
+    """Return a prompt as it is at the load: chunks beside so many sequences, the wait for others.
+
+    The first of a group waits `wait_s`, those that come during it half of that.
+    """
+    pass_s = choose(prompt.chunks > 0, total(passes.at(most(held, 1.0))), 0.0)
+    server_s = prompt.server_s + divide(pass_s - prompt.pass_s, passes.full_s) * prompt.chunk_s
+    joining = per_s * wait_s
+    gate_s = wait_s * (1.0 + joining / 2.0) / (1.0 + joining)
+    return prompt._replace(pass_s=pass_s, server_s=server_s, gate_s=gate_s)
+
+
+def _elsewhere(
+    at: Places, d: Demand, law: States, here: Waits, prompt: Prompt, instances: Number
+) -> Waits:
+    """Return the waits where prompts have machines of their own: for those, and for a slot after.
+
+    A queue of several servers, Sakasegawa's approximation (Annals of the Institute of Statistical
+    Mathematics 29, 1977). Neither the pass that runs in the decoding pool nor what decodes delays
+    a first token.
+    """
+    if at.main.s.prefill is None:
+        return here
+    load = least(divide(d.per_s * _period_s(at), instances), 1.0 - 1e-4)
+    servers = most(instances, 1.0)
+    delayed = load ** ((2.0 * (servers + 1.0)) ** 0.5 - 1.0)
+    variable = (d.arrival_cv**2 + prompt.server_cv**2) / 2.0
+    opened = 1.0 - law.full
+    zero = 0.0 * load
+    apart = here._replace(
+        idle=opened * (1.0 - delayed),
+        passing=zero,
+        behind=opened * delayed,
+        behind_pass_s=zero,
+        behind_s=prompt.server_s * variable / (servers * (1.0 - load)),
+        shared_s=zero,
+    )
+    pairs = zip(apart, here, strict=True)
+    return Waits(*(choose(at.separate > 0, a, b) for a, b in pairs))
+
+
+def _filling(at: Places, d: Demand) -> Number:
+    """Return the arrivals per s that keep workload.batch in flight, whatever memory there is."""
+    batch = at.main.plan.in_flight
+    return 1.0 / (d.prompt_s + d.passes * _decode_s(at, batch) / batch)
+
+
+def held_tokens(at: Site) -> Number:
+    """Return the tokens that a decoding sequence holds on average.
+
+    Whoever looks finds long outputs more often: half of E[l^2] / E[l] is behind it.
+    """
+    w = at.s.workload
+    return w.prompt + w.output / 2.0 * (1.0 + w.output_cv**2)
+
+
+def slots_of(at: Places) -> Number:
+    """Return how many sequences an instance holds at once: workload.batch, or what fits.
+
+    Below 1 where not even one fits.
+    """
+    main, w = at.main, at.main.s.workload
+    prompts = prefill_pass(main, 0.0)
+    prompts = prompts._replace(sequences=prompts.sequences * (1.0 - at.separate))
+    tokens = held_tokens(main) + (PAGE - 1.0) / 2.0
+    taken = memory(main, (decode_pass(main), prompts), tokens, at.apart)
+    twice = _of_batch(main, 2.0 * w.batch)
+    more = memory(twice, (decode_pass(twice), prompts), tokens, at.apart).kv - taken.kv
+    missing = most(taken.total - taken.capacity, 0.0)
+    share = 1.0 - divide(missing, more, 0.0)
+    return main.plan.in_flight * share
+
+
+def _of_batch(at: Site, batch: Number) -> Site:
+    """Return a site with another batch."""
+    s = replace(at.s, workload=replace(at.s.workload, batch=batch))
+    return at._replace(s=s, plan=layout(s))
+
+
+def passes_of(at: Places, slots: Number, rank: int) -> queues.Passes:
+    """Return the seconds of a decode pass of 1 to `slots` sequences (nodes, 1, ...)."""
+    n = queues.nodes(slots, rank)
+    return queues.Passes(_decode_s(at, n), slots)
+
+
+def _decode_s(at: Places, n: Number) -> Number:
+    """Return the seconds of a decode pass of n sequences in flight, drafting included."""
+    waves = at.main.plan.in_flight / at.main.s.workload.batch
+    batch = most(n / waves, 1.0)
+    main = _of_batch(at.main, batch)
+    far = None if at.ffn is None else _of_batch(at.ffn, batch)
+    p = decode_pass(main)._replace(cached=held_tokens(main))
+    return bounds(main, forward(main, (p,), far, at.apart)).estimate + draft_seconds(main, p)
+
+
+def _joined(per_pass: Number) -> Number:
+    """Return how many prompts are there when any is, of so many that come in a pass (Poisson)."""
+    few = per_pass < 1e-4
+    some = choose(few, 1.0, per_pass)
+    return choose(few, 1.0 + per_pass / 2.0, -some / expm1(-some))
+
+
+def _prompts(at: Places, slots: Number, passes: queues.Passes, joined: Number) -> _Prompts:
+    """Return how prompts are computed, `joined` of them at once where there is room in a pass."""
+    first, w = at.prefill, at.main.s.workload
+    many = prefill_pass(first, at.separate)
+    one = many._replace(sequences=least(many.sequences, 1.0))
+    later = retrieve_s(first, one) + at.separate * transfer_s(at, one)
+    together = most(least(joined, many.sequences), 1.0)
+    some_s = _prefill_s(first, many._replace(sequences=together))
+    alone_s = _prefill_s(first, one)
+    length_s = _prefill_s(first, one._replace(new=2.0 * one.new, prompt=2.0 * one.prompt)) - alone_s
+    length_s = most(least(length_s, alone_s), 0.0)
+    each = some_s / together / first.plan.pp
+    length_cv = w.prompt_cv * length_s / alone_s
+    zero = 0.0 * alone_s
+    alone = Prompt(some_s - length_s, length_s, zero, zero, each, length_cv, w.prompt_cv, later)
+    whole = _Prompts(alone, each, together)
+    if "chunks" not in first.s.features:
+        return whole
+    mixed = chunked(first.s, at.separate)
+    pairs = zip(_chunks(at, many, slots, passes, alone), whole, strict=True)
+    return _Prompts(*(_either(mixed, a, b) for a, b in pairs))
+
+
+def _either(condition: Number, this: Any, other: Any) -> Any:
+    if isinstance(this, Prompt):
+        return Prompt(*(_either(condition, a, b) for a, b in zip(this, other, strict=True)))
+    return choose(condition > 0, this, other)
+
+
+def _prefill_s(at: Site, p: Pass) -> Number:
+    return bounds(at, forward(at, (p,))).estimate
+
+
+def _chunks(at: Places, p: Pass, slots: Number, passes: queues.Passes, whole: Prompt) -> _Prompts:
+    """Return how prompts are computed in chunks beside `slots` decoding sequences."""
+    main, w = at.main, at.main.s.workload
+    waves = main.plan.in_flight / w.batch
+    crowded = _of_batch(main, most(slots / waves, 1.0))
+    beside = decode_pass(crowded)._replace(cached=held_tokens(main))
+    more_s = bounds(crowded, forward(crowded, (beside, p))).estimate
+    more_s = most(more_s + draft_seconds(crowded, beside) - passes.full_s, 0.0)
+    prompts = p.sequences * p.new * main.plan.pp / p.prompt  # in each pass
+    own = p.prompt / p.new
+    each = more_s / prompts
+    decoding = passes.full_s
+    server_s = each + decoding / prompts
+    zero = 0.0 * each
+    return _Prompts(
+        Prompt(
+            zero, own * more_s, decoding, own, server_s, w.prompt_cv, w.prompt_cv, whole.later_s,
+            0.0, decoding / prompts,
+        ),
+        each,
+        1.0 + zero,
+    )  # fmt: skip
+
+
+def _rank(x: Any) -> int:
+    """Return how many axes the leaves of a noun have."""
+    if is_dataclass(x):
+        return max((_rank(getattr(x, f.name)) for f in fields(x)), default=0)
+    if isinstance(x, tuple):
+        return max((_rank(value) for value in x), default=0)
+    return 0 if x is None or isinstance(x, str) else len(np.shape(getattr(x, "value", x)))

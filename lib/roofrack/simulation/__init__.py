@@ -1,0 +1,1 @@
+"""Serving played request by request: continuous batching with the cost model as its clock."""

@@ -1,0 +1,254 @@
+"""What holds of every run of the event loop, whatever the requests and the rules."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import replace
+from fractions import Fraction
+from itertools import pairwise
+from math import ceil, isnan
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from simulation.event_loop import Pass, Request, Rules, Run, run
+
+MANY = settings(max_examples=80)
+
+
+def clock(decoding: int, context: float, new: int, attended: float) -> float:
+    """Seconds that sum without rounding, so that a shift or a scale changes no decision."""
+    work = 8 + decoding + round(context) // 4 + 2 * new + round(attended) // 8
+    return work / 16
+
+
+@st.composite
+def lanes(draw: st.DrawFn) -> tuple[list[Request], Rules]:
+    """Up to twelve requests, often at the same time, some with passes of several tokens."""
+    found, pool = [], draw(st.sampled_from(["both", "both", "both", "prompts", "decode"]))
+    least, most = {"both": (1, 20), "prompts": (1, 1), "decode": (2, 20)}[pool]
+    for arrival in sorted(draw(st.lists(st.integers(0, 24), min_size=2, max_size=12))):
+        prompt, output = draw(st.integers(1, 12)), draw(st.integers(least, most))
+        passes = draw(st.none() | st.integers(min(output - 1, 1), output - 1))
+        cached = draw(st.integers(0, prompt - 1))
+        found.append(Request(arrival / 4, prompt, output, cached, passes))
+    return found, draw(rules(pool == "decode"))
+
+
+@st.composite
+def rules(draw: st.DrawFn, prefilled: bool) -> Rules:
+    """Few slots and few blocks, so that requests are in each other's way."""
+    slots, block = draw(st.sampled_from([5, 4, 3, 2, 1])), draw(st.sampled_from([1, 3, 4]))
+    return Rules(
+        slots=slots,
+        blocks=-(-draw(st.integers(20, 60)) // block),
+        block=block,
+        budget=draw(st.integers(slots + 1, 40)),
+        policy=draw(st.sampled_from(["prefill_first", "decode_first", "chunked"])),
+        reserve=draw(st.sampled_from([False, False, True])),
+        wait_s=draw(st.sampled_from([0.0, 0.0, 1.5, 20.0])),
+        replicas=draw(st.sampled_from([1, 1, 1, 2, 3])),
+        routing=draw(st.sampled_from(["round_robin", "least_loaded"])),
+        prefilled=prefilled,
+    )
+
+
+def passes(request: Request) -> int:
+    return request.output - 1 if request.passes is None else request.passes
+
+
+def accepted(found: Run) -> list[int]:
+    return [index for index, rejected in enumerate(found.rejected) if not rejected]
+
+
+@MANY
+@given(lanes())
+def test_everyone_is_served_once(lane: tuple[list[Request], Rules]) -> None:
+    requests, rules = lane
+    found = run(requests, rules, clock)
+    for index, request in enumerate(requests):
+        if found.rejected[index]:
+            assert request.prompt + request.output > (rules.blocks - 1) * rules.block
+            assert isnan(found.done_s[index]) and found.replica[index] == -1
+            continue
+        assert request.arrival_s <= found.admitted_s[index] <= found.done_s[index]
+        assert found.first_s[index] <= found.done_s[index]
+        if rules.prefilled:
+            assert found.first_s[index] == request.arrival_s
+        else:
+            assert found.admitted_s[index] < found.first_s[index]
+
+
+@MANY
+@given(lanes())
+def test_work_is_conserved(lane: tuple[list[Request], Rules]) -> None:
+    requests, rules = lane
+    found = run(requests, rules, clock)
+    log = [p for replica in found.log for p in replica]
+    steps = Counter(index for p in log for index in p.decoding)
+    tokens: Counter[int] = Counter()
+    for p in log:
+        tokens.update(dict(p.chunks))
+    for index in accepted(found):
+        request = requests[index]
+        assert steps[index] == passes(request)
+        new = 0 if rules.prefilled else request.prompt - request.cached
+        assert tokens[index] == new if not found.preemptions[index] else tokens[index] >= new
+    assert sum(found.prompt_tokens) == sum(tokens.values())
+    if rules.reserve or all(request.output == 1 for request in requests):
+        assert not any(found.preemptions)
+
+
+def within(p: Pass, rules: Rules) -> bool:
+    """Does one pass keep to slots, blocks and budget?"""
+    new = sum(tokens for _, tokens in p.chunks)
+    if rules.prefilled:
+        return not new
+    if rules.policy == "chunked":
+        return len(p.decoding) + new <= rules.budget
+    return not (p.decoding and p.chunks) and (new <= rules.budget or len(p.chunks) == 1)
+
+
+@MANY
+@given(lanes())
+def test_every_pass_keeps_to_the_rules(lane: tuple[list[Request], Rules]) -> None:
+    requests, rules = lane
+    found = run(requests, rules, clock)
+    for log in found.log:
+        for p in log:
+            assert 0 < len(p.running) <= rules.slots and p.blocks <= rules.blocks
+            assert within(p, rules) and all(tokens > 0 for _, tokens in p.chunks)
+            assert p.decoding or p.chunks
+            busy = {*p.decoding, *dict(p.chunks)}
+            assert busy <= set(p.running) and len(p.running) == len(set(p.running))
+            if rules.policy == "decode_first" and p.chunks:
+                assert busy == set(p.running), "nobody stands still"
+        assert all(p.start_s + p.seconds <= q.start_s for p, q in pairwise(log))
+
+
+class Audit:
+    """Blocks of one replica, followed from what its passes did and not from its state."""
+
+    def __init__(self, requests: list[Request], rules: Rules) -> None:
+        self.requests, self.rules = requests, rules
+        self.steps: Counter[int] = Counter()
+        self.target = {i: request.prompt for i, request in enumerate(requests)}
+        self.left = {i: self.new(i) for i in self.target}  # prompt tokens to compute
+
+    def new(self, index: int) -> int:
+        return 0 if self.rules.prefilled else self.target[index] - self.requests[index].cached
+
+    def rate(self, index: int) -> Fraction:
+        return Fraction(self.requests[index].output - 1, max(passes(self.requests[index]), 1))
+
+    def held(self, index: int) -> Fraction:
+        return self.requests[index].prompt + self.rate(index) * self.steps[index]
+
+    def blocks(self, indices: Iterable[int], admitting: int = -1) -> int:
+        """Blocks of all that run, and of one that is about to."""
+        total = 0
+        for i in indices:
+            tokens = self.target[i] if self.left[i] or i == admitting else self.held(i)
+            tokens += self.rate(i)
+            if self.rules.reserve:
+                tokens = Fraction(self.requests[i].prompt + self.requests[i].output)
+            total += ceil(tokens / self.rules.block)
+        return total
+
+    def done(self, index: int) -> bool:
+        return not self.left[index] and self.steps[index] == passes(self.requests[index])
+
+    def lose(self, index: int) -> None:
+        if not self.left[index]:
+            self.target[index] = ceil(self.held(index))
+        self.left[index] = self.new(index)
+
+
+@MANY
+@given(lanes())
+def test_blocks_decide_who_runs(lane: tuple[list[Request], Rules]) -> None:
+    requests, rules = lane
+    found = run(requests, rules, clock)
+    for log in found.log:
+        audit, stay = Audit(requests, rules), []
+        for p in log:
+            out = [i for i in stay if i not in p.running]
+            assert stay[len(stay) - len(out) :] == out, "those who were admitted last"
+            kept = stay[: len(stay) - len(out)]
+            assert list(p.running[: len(kept)]) == kept
+            if out:
+                assert p.running == tuple(kept), "nobody is admitted where anybody is preempted"
+                assert audit.blocks([*kept, out[0]]) > rules.blocks, "nor one more than need be"
+            for i in out:
+                audit.lose(i)
+            if out:
+                assert audit.blocks([*kept, out[0]], out[0]) > rules.blocks
+            for place, i in enumerate(p.running[len(kept) :], len(kept)):
+                assert audit.blocks(p.running[: place + 1], i) <= rules.blocks
+            assert p.blocks == audit.blocks(p.running) <= rules.blocks
+            for i, tokens in p.chunks:
+                audit.left[i] -= tokens
+            audit.steps.update(p.decoding)
+            stay = [i for i in p.running if not audit.done(i)]
+        assert not stay
+
+
+@MANY
+@given(lanes())
+def test_first_come_first_served_and_never_idle(lane: tuple[list[Request], Rules]) -> None:
+    requests, rules = lane
+    found = run(requests, rules, clock)
+    for number, log in enumerate(found.log):
+        own = [i for i in accepted(found) if found.replica[i] == number]
+        times = [found.admitted_s[i] for i in own]
+        assert times == sorted(times)
+        assert not any(found.preemptions[i] for i in own[:1]), "the oldest always goes on"
+        ends = [0.0, *(p.start_s + p.seconds for p in log)]
+        for end, p in zip(ends, log, strict=False):
+            inside = [i for i in own if requests[i].arrival_s < p.start_s > end]
+            inside = [i for i in inside if found.done_s[i] > end]
+            assert rules.wait_s or not inside
+            assert all(p.start_s <= requests[i].arrival_s + rules.wait_s for i in inside)
+
+
+@MANY
+@given(lanes())
+def test_replicas_do_not_touch_each_other(lane: tuple[list[Request], Rules]) -> None:
+    requests, rules = lane
+    found = run(requests, rules, clock)
+    for number in range(rules.replicas):
+        own = [i for i in accepted(found) if found.replica[i] == number]
+        alone = run([requests[i] for i in own], replace(rules, replicas=1), clock)
+        assert alone.done_s == [found.done_s[i] for i in own]
+        assert alone.first_s == [found.first_s[i] for i in own]
+        assert alone.preemptions == [found.preemptions[i] for i in own]
+        assert alone.busy_s == found.busy_s[number : number + 1]
+
+
+@MANY
+@given(lanes())
+def test_only_differences_of_time_count(lane: tuple[list[Request], Rules]) -> None:
+    requests, rules = lane
+    found = run(requests, rules, clock)
+    later = [replace(request, arrival_s=request.arrival_s + 64.0) for request in requests]
+    shifted = run(later, rules, clock)
+    slower = [replace(request, arrival_s=request.arrival_s * 2.0) for request in requests]
+    slow = replace(rules, wait_s=rules.wait_s * 2.0)
+    scaled = run(slower, slow, lambda *asked: 2.0 * clock(*asked))
+    for index in accepted(found):
+        assert shifted.done_s[index] == found.done_s[index] + 64.0
+        assert scaled.done_s[index] == found.done_s[index] * 2.0
+    assert shifted.preemptions == scaled.preemptions == found.preemptions
+    assert shifted.replica == scaled.replica == found.replica
+
+
+@MANY
+@given(lanes())
+def test_enough_of_everything_leaves_nobody_waiting(lane: tuple[list[Request], Rules]) -> None:
+    requests, rules = lane
+    ample = replace(rules, slots=99, blocks=9999, budget=9999, wait_s=0.0, replicas=1)
+    found = run(requests, ample, clock)
+    assert not any(found.rejected) and not any(found.preemptions)
+    if ample.policy == "decode_first" and not ample.prefilled:
+        return
+    starts = [p.start_s for p in found.log[0]]
+    for index, request in enumerate(requests):
+        assert found.admitted_s[index] == min(s for s in starts if s >= request.arrival_s)
