@@ -14,11 +14,7 @@ from simulation.event_loop import run as plain
 from simulation.lane import Request
 from simulation.lane import Rules as PlainRules
 
-from roofrack import caching
-
-caching.keep_compiled()
-
-from roofrack import config
+from roofrack import caching, config
 from roofrack.conversion import to_study
 from roofrack.simulation.asked import asked
 from roofrack.simulation.deployments import deployments
@@ -54,6 +50,7 @@ def main() -> None:
     parser.add_argument("trace", nargs="?")
     parser.add_argument("--events", type=int, default=19366, help="requests of the event loop")
     given = parser.parse_args()
+    caching.keep_compiled()
     one, many = jobs(given.trace, PLANS[:1], [1.0]), jobs(given.trace, PLANS, SPEEDS)
     for name, (found, of) in {"one run": one, "64 runs": many}.items():
         for turn in ("with compilation", "again", "again"):

@@ -146,7 +146,8 @@ def test_without_arrivals_nothing_is_said() -> None:
 
 
 def test_at_no_load_a_request_is_alone() -> None:
-    row = asked("workload.arrivals_per_s=1e-6", "batch=1")
+    same = ("workload.prompt_cv=0", "workload.output_cv=0")
+    row = asked("workload.arrivals_per_s=1e-6", "batch=1", *same)
     assert row["ttft_p50_s"] == pytest.approx(row["ttft_s"], rel=0.01)
     alone = point(config.compose(["workload.phase=decode", "batch=1", "context=1260.5"]))
     assert row["tpot_p50_s"] == pytest.approx(alone["tpot_s"], rel=0.01)  # type: ignore[call-overload]

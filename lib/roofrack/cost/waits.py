@@ -43,12 +43,13 @@ _STRATA = np.array([-3.2, -2.0, -1.3, -0.8, -0.35, 0.1, 0.5, 0.9, 1.3, 1.7, 2.1,
 
 
 class Prompt(NamedTuple):
-    """The computing of a prompt of x mean lengths: fixed_s + length_s * x + pass_s * ceil(chunks x).
+    """A prompt of x mean lengths takes fixed_s + length_s * x + pass_s * ceil(chunks x).
 
     `chunks` (0: whole prompts in passes of their own) of a mean prompt, each in a pass that takes
     `pass_s` without it. `server_s` is how long a mean prompt keeps others from starting, of which
     `server_cv` is the variation coefficient, and `cv` that of the length. `later_s` are spent
-    after it, and `gate_s` before it, waiting for others; `chunk_s` of `server_s` are the decoding beside it.
+    after it, and `gate_s` before it, waiting for others; `chunk_s` of `server_s` are the decoding
+    beside it.
     """
 
     fixed_s: Number

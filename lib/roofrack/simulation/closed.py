@@ -1,6 +1,6 @@
 """Closed forms beside a simulation: the same load, without playing it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,12 +26,34 @@ OWN = ("utilization", "capacity_per_s", "slots_at_load")
 """Columns that only the closed forms have."""
 CLOSE = 0.1
 """Relative difference up to which the two agree."""
+FEW = 400
+"""Counted requests below which chance moves a 95th percentile by more than that."""
 COMPARED = ("ttft_p50_s", "ttft_p95_s", "tpot_p50_s", "tpot_p95_s")
 
 
 def closed_forms(played: Sequence[Played], limits: Limits) -> list[dict[str, Any]]:
     """Return the closed forms of each run, as `closed_*` where a simulation has the column too."""
     return [_closed(one, limits) for one in played]
+
+
+def trusted(row: Mapping[str, Any], counted: int, drawn: bool) -> dict[str, Any]:
+    """Return how far closed forms are from a run (`closed_off`), and which of both to `trust`.
+
+    `closed_off` is the largest relative difference among COMPARED. Closed forms are of a steady
+    state with memoryless arrivals of one kind; a run is of a sample. So where they differ the run
+    counts, unless it is of few requests that were drawn just so.
+    """
+    off = [
+        abs(row[f"closed_{name}"] / row[name] - 1.0)
+        for name in COMPARED
+        if row[name] and row[f"closed_{name}"] is not None
+    ]
+    if len(off) < len(COMPARED):
+        return {"closed_off": None, "trust": "simulation"}
+    if max(off) <= CLOSE:
+        return {"closed_off": max(off), "trust": "either"}
+    few = drawn and counted < FEW
+    return {"closed_off": max(off), "trust": "closed forms" if few else "simulation"}
 
 
 def _closed(one: Played, limits: Limits) -> dict[str, Any]:

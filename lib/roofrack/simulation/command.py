@@ -11,8 +11,8 @@ import polars as pl
 from roofrack import config
 from roofrack.conversion import to_study
 from roofrack.errors import InfeasibleError
-from roofrack.simulation.asked import Asked, asked
-from roofrack.simulation.closed import closed_forms
+from roofrack.simulation.asked import DRAWN, Asked, asked
+from roofrack.simulation.closed import closed_forms, trusted
 from roofrack.simulation.deployments import Deployment, deployments
 from roofrack.simulation.measured import kept_limits, row, series
 from roofrack.simulation.played import Played, simulate
@@ -80,7 +80,11 @@ def collected(
 ) -> Simulated:
     """Return the tables of runs."""
     forms = closed_forms(played, question.limits)
-    rows = [row(one, question.limits) | form for one, form in zip(played, forms, strict=True)]
+    rows = []
+    for one, form in zip(played, forms, strict=True):
+        both = row(one, question.limits) | form
+        drawn = question.traffic.source in DRAWN
+        rows.append(both | trusted(both, int(one.counted.sum()), drawn))
     every = pl.DataFrame(
         [{"lane": i, **one} for i, one in enumerate(rows)], infer_schema_length=None
     )
