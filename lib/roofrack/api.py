@@ -26,6 +26,7 @@ from roofrack.searching import Found, answer
 
 if TYPE_CHECKING:
     from roofrack.simulation.command import Simulated
+    from roofrack.simulation.planning import Planned
     from roofrack.timelines import Timeline
     from roofrack.validation.verdict import Verdict
 
@@ -275,6 +276,23 @@ def simulate(
         files.write(found, Path(out), words)
         store.write_text(Path(out) / "report.html", render(page(found, words)))
     return found
+
+
+def plan(words: Sequence[str], config_dir: str | Path | None = None) -> "Planned":
+    """Return what to buy for some traffic, found by simulations.
+
+    `words` are those of `roofrack plan`: first the question (`chips`, `own`, `tiers`, `wait`), then
+    its keys and those of `simulate`. Raises InputError for bad input and InfeasibleError where no
+    deployment can run.
+
+    >>> small = "workload=chat", "workload.arrivals_per_s=2", "traffic.requests=200"
+    >>> found = plan(["chips", *small, "limits.ttft_s=1", "limits.tpot_s=0.05"])
+    >>> found.answer[0].replicas
+    1
+    """
+    from roofrack.simulation import planning
+
+    return planning.answer(words, config_dir)
 
 
 def validate(

@@ -107,6 +107,21 @@ def _simulate(words: list[str]) -> None:
     print(f"\n{arguments.shown(folder / 'report.html')}")
 
 
+def _plan(words: list[str]) -> None:
+    """Simulate until a question about machines and traffic is answered, and print the answer."""
+    flags = arguments.parse(words)
+    if flags.help or not flags.overrides:
+        print(PLAN_USAGE)
+        return
+    if flags.show or flags.shell_completion or flags.multirun:
+        raise InputError("plan takes the flags --help and --config-dir only")
+    caching.keep_compiled()
+    from roofrack import api
+    from roofrack.report.plan_text import text
+
+    print(text(api.plan(flags.overrides, flags.config_dir)))
+
+
 def _report(words: list[str]) -> None:
     """Make the report of a finished sweep again, and write its charts and tables if asked to."""
     folders, chosen = arguments.given(words, ("export",))
@@ -183,6 +198,27 @@ Requests arrive, wait, are computed and leave, pass by pass, with the cost model
 
 What is simulated, and what is not: docs/simulation.md. Traces: docs/traces.md."""
 
+PLAN_USAGE = """usage: roofrack plan QUESTION [KEY=VALUE ...] [--config-dir DIR]
+
+What to buy for some traffic, answered by simulations: words as of `roofrack simulate`, and
+
+  chips                the least machines that keep the limits, of each deployment at each rate
+  own                  from which traffic on machines cost less than an API
+  tiers                fast, normal and slow service of the same machines: price, speed, users
+  wait                 what waiting for others to join would save, and cost
+
+  limits.ttft_s=X limits.tpot_s=X limits.share=0.95   what requests are promised; all but `wait`
+                       need the first
+  workload.arrivals_per_s=1,2,4      requests per second; `own` finds some, `tiers` the highest
+  max_chips=N          chips, own: the most that may be used (1024)
+  price.input=X price.output=X price.cached=X   own: what the API charges, USD per million tokens
+  economics=own        any override: here machines are bought, not rented
+  tiers.NAME.KEY=X     tiers: tpot_s and ttft_s promised, batch, wait_s of fast, normal, slow
+  workload.wait_s=0,0.1,1            wait: seconds to compare
+  traffic.seeds=N      show the deviation between runs with other random numbers
+
+A promise is kept if enough requests have it, and the queue does not grow to the end of a run."""
+
 TIMELINE_USAGE = "OUT.json [KEY=VALUE ...] [--config-dir DIR]"
 
 VERBS = {
@@ -195,6 +231,11 @@ VERBS = {
         "traffic on a deployment, request by request: percentiles and cost against load",
         "",
         _simulate,
+    ),
+    "plan": Verb(
+        "least chips, own or API, tiers, waiting: roofrack plan chips|own|tiers|wait ...",
+        "",
+        _plan,
     ),
     "import": Verb(
         "a Hugging Face config.json as a conf/model file: roofrack import FILE > NAME.yaml",

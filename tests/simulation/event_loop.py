@@ -20,6 +20,7 @@ from simulation.lane import (
     check,
     report,
 )
+from simulation.routing import open_fleet, paid_s, route
 
 __all__ = ["Pass", "Request", "Rules", "Run", "run"]
 
@@ -36,43 +37,27 @@ def run(
     input is outside the rules, RuntimeError where a replica goes past `most_boundaries`.
     """
     check(requests, rules)
-    replicas = [Replica(number) for number in range(rules.replicas)]
+    fleet = open_fleet(rules)
     accepted: dict[int, Served] = {}
     for index, request in enumerate(requests):
         if rejected(request, rules):
             continue
-        for replica in replicas:
+        for replica in fleet.replicas:
             advance(replica, request.arrival_s, rules, pass_s, most_boundaries)
-        chosen = route(replicas, rules, index, len(accepted), request.arrival_s)
+        chosen = route(fleet, rules, index, len(accepted), request.arrival_s)
         accepted[index] = enter(chosen, index, request, rules)
-    for replica in replicas:
+    for replica in fleet.replicas:
         advance(replica, inf, rules, pass_s, most_boundaries)
-    return report(len(requests), accepted, replicas)
+    end_s = max((served.done_s for served in accepted.values()), default=0.0)
+    return report(len(requests), accepted, fleet.replicas, paid_s(fleet, end_s))
 
 
-# Rejection and routing
+# Rejection and the queues
 
 
 def rejected(request: Request, rules: Rules) -> bool:
     """Would it not fit a replica even alone?"""
     return ceil_div(request.prompt + request.output, rules.block) > rules.blocks
-
-
-def route(
-    replicas: list[Replica], rules: Rules, index: int, accepted: int, arrival_s: float
-) -> Replica:
-    """Choose for an arrival; every replica has gone through the passes that start before it."""
-    if rules.routing == "assigned":
-        return replicas[rules.assigned[index]]
-    if rules.routing == "round_robin":
-        return replicas[accepted % len(replicas)]
-    return min(replicas, key=lambda r: (load(r, arrival_s), r.number))
-
-
-def load(replica: Replica, at_s: float) -> int:
-    """Requests in a replica at a time; those that end with the pass under way are still there."""
-    leaving = replica.leaving if replica.t > at_s else 0
-    return len(replica.waiting) + len(replica.running) + leaving
 
 
 def enter(replica: Replica, index: int, request: Request, rules: Rules) -> Served:

@@ -23,7 +23,10 @@ class Request:
 
 @dataclass(frozen=True)
 class Rules:
-    """How the replicas of one lane serve; `assigned` has a replica for every request."""
+    """How the replicas of one lane serve; `assigned` has a replica for every request.
+
+    `scale_at` is the requests for each replica that autoscaling aims at; 0: all are always on.
+    """
 
     slots: int
     blocks: int
@@ -36,6 +39,10 @@ class Rules:
     routing: str = "round_robin"
     assigned: tuple[int, ...] = ()
     prefilled: bool = False
+    scale_at: float = 0.0
+    least: int = 1
+    start_s: float = 0.0
+    idle_s: float = 0.0
 
 
 @dataclass
@@ -116,6 +123,7 @@ class Run:
     passes: list[int]
     decode_passes: list[int]  # those with at least one decoding sequence
     prompt_tokens: list[int]
+    paid_s: list[float]
     log: list[list[Pass]]
 
 
@@ -134,6 +142,7 @@ def check(requests: Sequence[Request], rules: Rules) -> None:
         or not all(0 <= number < rules.replicas for number in rules.assigned)
     ):
         raise ValueError("assigned must give one of the replicas for each request")
+    check_scaling(rules)
     before = 0.0
     for request in requests:
         if not (before <= request.arrival_s < inf):
@@ -149,7 +158,21 @@ def check(requests: Sequence[Request], rules: Rules) -> None:
             raise ValueError(f"passes are wrong in {request}")
 
 
-def report(count: int, accepted: dict[int, Served], replicas: list[Replica]) -> Run:
+def check_scaling(rules: Rules) -> None:
+    """Refuse what autoscaling does not define."""
+    for name in ("scale_at", "start_s", "idle_s"):
+        value = getattr(rules, name)
+        if not (value >= 0.0 and isfinite(value)):
+            raise ValueError(f"{name}={value} must be finite and not negative")
+    if not (1 <= rules.least <= rules.replicas):
+        raise ValueError(f"least={rules.least} must be 1 to replicas={rules.replicas}")
+    if rules.scale_at and rules.routing == "assigned":
+        raise ValueError("assigned routing is not allowed with autoscaling")
+
+
+def report(
+    count: int, accepted: dict[int, Served], replicas: list[Replica], paid_s: list[float]
+) -> Run:
     """Collect the times of the requests and the sums over the passes."""
     served = [accepted.get(index) for index in range(count)]
     logs = [replica.log for replica in replicas]
@@ -166,6 +189,7 @@ def report(count: int, accepted: dict[int, Served], replicas: list[Replica]) -> 
         passes=[len(log) for log in logs],
         decode_passes=[sum(1 for p in log if p.decoding) for log in logs],
         prompt_tokens=[sum(n for p in log for _, n in p.chunks) for log in logs],
+        paid_s=paid_s,
         log=logs,
     )
 

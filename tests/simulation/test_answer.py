@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from roofrack import api
+from roofrack.cost import estimate
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.simulation.command import answer
 from roofrack.simulation.files import check
@@ -44,12 +45,14 @@ def test_every_token_of_every_request_is_accounted_for_once():
 
 
 def test_an_empty_service_is_as_fast_as_the_estimate_says():
-    found = one("workload.arrivals_per_s=0.01").rows.row(0, named=True)
-    s = api.scenario(*(w for w in SMALL[:-1] if w != "batch=32"), "batch=1")
-    lone = {k: float(v) for k, v in api.estimate(s).items() if k in ("ttft_s", "tpot_s")}
-    assert found["ttft_p50_s"] == pytest.approx(lone["ttft_s"], rel=0.02)
-    decode = api.scenario("workload=decode", *SMALL[1:4], "batch=1", "context=1260")
-    assert found["tpot_p50_s"] == pytest.approx(float(api.estimate(decode)["tpot_s"]), rel=0.02)
+    alike = ("workload.prompt_cv=0", "workload.output_cv=0")
+    found = one("workload.arrivals_per_s=0.01", *alike).rows.row(0, named=True)
+    alone = [word for word in SMALL if word.split("=")[0] not in ("batch", "traffic.requests")]
+    with np.errstate(all="ignore"):
+        lone = estimate(api.scenario(*alone, "batch=1"))
+        pass_ = estimate(api.scenario(*alone, "batch=1", "workload=decode", "context=1260"))
+    assert found["ttft_p50_s"] == pytest.approx(float(lone["ttft_s"]), rel=0.04)
+    assert found["tpot_p50_s"] == pytest.approx(float(pass_["tpot_s"]), rel=0.02)
 
 
 def test_pools_apart_do_not_disturb_each_other():
@@ -108,7 +111,7 @@ def test_replicas_come_and_go():
 
 
 def test_highest_load_under_limits():
-    found = one("workload.arrivals_per_s=auto", "limits.ttft_s=0.3", "limits.tpot_s=0.02")
+    found = one("workload.arrivals_per_s=auto", "limits.ttft_s=0.1", "limits.tpot_s=0.01")
     assert found.rows.height == 12
     most = found.most.row(0, named=True)
     kept = found.rows.filter(pl.col("arrivals_per_s") <= most["most_per_s"])
@@ -147,7 +150,7 @@ BAD = {
     "limits.ttft_s=0": "above 0",
     "limits.tpot=1": "did you mean 'tpot_s'",
     "workload=decode": "a simulation serves requests",
-    "engine.policy=chunked workload.chunk=16": "must be more than its 32 decoding",
+    "engine.policy=chunked engine.budget=16": "must be more than its 32 decoding",
     "workload.draft_tokens=1.5": "whole tokens",
     "engine.routing=prefix": "no prefix blocks",
     "traffic": "expected key=value",

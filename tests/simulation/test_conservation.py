@@ -37,6 +37,7 @@ def lanes(draw: st.DrawFn) -> tuple[list[Request], Rules]:
 def rules(draw: st.DrawFn, prefilled: bool) -> Rules:
     """Few slots and few blocks, so that requests are in each other's way."""
     slots, block = draw(st.sampled_from([5, 4, 3, 2, 1])), draw(st.sampled_from([1, 3, 4]))
+    replicas = draw(st.sampled_from([1, 1, 1, 2, 3, 4]))
     return Rules(
         slots=slots,
         blocks=-(-draw(st.integers(20, 60)) // block),
@@ -45,9 +46,13 @@ def rules(draw: st.DrawFn, prefilled: bool) -> Rules:
         policy=draw(st.sampled_from(["prefill_first", "decode_first", "chunked"])),
         reserve=draw(st.sampled_from([False, False, True])),
         wait_s=draw(st.sampled_from([0.0, 0.0, 1.5, 20.0])),
-        replicas=draw(st.sampled_from([1, 1, 1, 2, 3])),
+        replicas=replicas,
         routing=draw(st.sampled_from(["round_robin", "least_loaded"])),
         prefilled=prefilled,
+        scale_at=draw(st.sampled_from([0.0, 0.5, 1.0, 1.5, 3.0])) if replicas > 1 else 0.0,
+        least=draw(st.integers(1, replicas)),
+        start_s=draw(st.sampled_from([0.0, 0.75, 2.0])),
+        idle_s=draw(st.sampled_from([0.0, 0.0, 1.0])),
     )
 
 
@@ -216,7 +221,8 @@ def test_replicas_do_not_touch_each_other(lane: tuple[list[Request], Rules]) -> 
     found = run(requests, rules, clock)
     for number in range(rules.replicas):
         own = [i for i in accepted(found) if found.replica[i] == number]
-        alone = run([requests[i] for i in own], replace(rules, replicas=1), clock)
+        one = replace(rules, replicas=1, scale_at=0.0, least=1)
+        alone = run([requests[i] for i in own], one, clock)
         assert alone.done_s == [found.done_s[i] for i in own]
         assert alone.first_s == [found.first_s[i] for i in own]
         assert alone.preemptions == [found.preemptions[i] for i in own]
@@ -231,20 +237,26 @@ def test_only_differences_of_time_count(lane: tuple[list[Request], Rules]) -> No
     later = [replace(request, arrival_s=request.arrival_s + 64.0) for request in requests]
     shifted = run(later, rules, clock)
     slower = [replace(request, arrival_s=request.arrival_s * 2.0) for request in requests]
-    slow = replace(rules, wait_s=rules.wait_s * 2.0)
+    doubled = {name: getattr(rules, name) * 2.0 for name in ("wait_s", "start_s", "idle_s")}
+    slow = replace(rules, **doubled)
     scaled = run(slower, slow, lambda *asked: 2.0 * clock(*asked))
     for index in accepted(found):
         assert shifted.done_s[index] == found.done_s[index] + 64.0
         assert scaled.done_s[index] == found.done_s[index] * 2.0
     assert shifted.preemptions == scaled.preemptions == found.preemptions
     assert shifted.replica == scaled.replica == found.replica
+    if accepted(found):
+        always = rules.least if rules.scale_at else rules.replicas
+        later_s = [64.0] * always + [0.0] * (rules.replicas - always)
+        assert [b - a for a, b in zip(found.paid_s, shifted.paid_s, strict=True)] == later_s
+    assert scaled.paid_s == [2.0 * seconds for seconds in found.paid_s]
 
 
 @MANY
 @given(lanes())
 def test_enough_of_everything_leaves_nobody_waiting(lane: tuple[list[Request], Rules]) -> None:
     requests, rules = lane
-    ample = replace(rules, slots=99, blocks=9999, budget=9999, wait_s=0.0, replicas=1)
+    ample = replace(rules, slots=99, blocks=9999, budget=9999, wait_s=0.0, replicas=1, least=1)
     found = run(requests, ample, clock)
     assert not any(found.rejected) and not any(found.preemptions)
     if ample.policy == "decode_first" and not ample.prefilled:
@@ -252,3 +264,57 @@ def test_enough_of_everything_leaves_nobody_waiting(lane: tuple[list[Request], R
     starts = [p.start_s for p in found.log[0]]
     for index, request in enumerate(requests):
         assert found.admitted_s[index] == min(s for s in starts if s >= request.arrival_s)
+
+
+def replicas_on(requests: list[Request], rules: Rules, found: Run) -> list[tuple[float, int]]:
+    """How many replicas are on from each accepted arrival, from the times that requests end."""
+    steps, on, changed_s = [(0.0, rules.least)], rules.least, 0.0
+    here = accepted(found)
+    for place, i in enumerate(here):
+        now = requests[i].arrival_s
+        there = 1 + sum(found.done_s[j] > now for j in here[:place])
+        wanted = sorted((rules.least, ceil(there / rules.scale_at), rules.replicas))[1]
+        if wanted > on or (wanted < on and now - changed_s >= rules.idle_s):
+            on, changed_s = max(wanted, on - 1), now
+        steps.append((now, on))
+    return steps
+
+
+@MANY
+@given(lanes())
+def test_replicas_on_are_paid_and_those_off_by_their_passes(
+    lane: tuple[list[Request], Rules],
+) -> None:
+    requests, rules = lane
+    rules = replace(rules, scale_at=rules.scale_at or 1.0)
+    found = run(requests, rules, clock)
+    steps = replicas_on(requests, rules, found)
+    end_s = max((found.done_s[i] for i in accepted(found)), default=0.0)
+    spans = list(pairwise([*steps, (end_s, 0)]))
+    for number, log in enumerate(found.log):
+        paid = sum(t - s for (s, on), (t, _) in spans if number < on)
+        for p in log:
+            on = [on for s, on in steps if s <= p.start_s][-1]
+            paid += p.seconds if number >= on else 0.0
+        assert found.paid_s[number] == paid
+    for place, i in enumerate(accepted(found), 1):
+        off = [k for k, (_, on) in enumerate(steps[: place + 1]) if on <= found.replica[i]]
+        if off:
+            assert off[-1] < place, "only to one that is on"
+            assert steps[place][0] - steps[off[-1] + 1][0] >= rules.start_s, "and ready"
+
+
+@MANY
+@given(lanes())
+def test_autoscaling_that_cannot_change_anything_does_not(
+    lane: tuple[list[Request], Rules],
+) -> None:
+    requests, rules = lane
+    always = run(requests, replace(rules, scale_at=0.0), clock)
+    for least, scale_at in ((rules.replicas, 1.0), (rules.replicas, 99.0)):
+        found = run(requests, replace(rules, scale_at=scale_at, least=least), clock)
+        assert repr(found) == repr(always)  # NaN is equal to itself as text
+    if accepted(found):
+        few = run(requests, replace(rules, scale_at=99.0, least=1), clock)
+        assert set(few.replica) <= {-1, 0}
+        assert few.paid_s[0] > 0.0 and not any(few.paid_s[1:])

@@ -289,6 +289,93 @@ def test_least_loaded_counts_who_leaves_with_the_pass_under_way() -> None:
     assert found.replica == [0, 1, 1, 0, 1, 0]
 
 
+# Autoscaling
+
+
+def test_replicas_are_started_and_stopped_as_requests_come() -> None:
+    rules = Rules(slots=1, blocks=1000, replicas=3, routing="least_loaded", scale_at=2.0)
+    found = serve(
+        replace(rules, start_s=1.0, idle_s=2.0),
+        (0.0, 16, 1),
+        (0.5, 16, 1),
+        (1.0, 8, 1),  # three: 1 is started, and ready at 2
+        (1.5, 8, 1),  # it is not yet
+        (2.0, 24, 1),  # now it is
+        (2.5, 8, 1),  # five: 2 is started, and ready at 3.5
+        (4.0, 8, 2),
+        (5.0, 8, 1),  # four, for two replicas: 2 is stopped, and decodes from now to 6
+        (6.0, 8, 1),  # two, for one replica, a second after the last change: 1 stays
+        (7.0, 8, 1),  # one, two seconds after: 1 is stopped
+    )
+    assert found.replica == [0, 0, 0, 0, 1, 1, 2, 0, 1, 0]
+    assert found.done_s == [2.0, 4.0, 5.0, 6.0, 5.0, 6.0, 6.0, 7.0, 7.0, 8.0]
+    assert found.paid_s == [8.0, 7.0 - 1.0, (5.0 - 2.5) + 1.0]
+
+
+def test_a_replica_that_drains_is_started_anew() -> None:
+    rules = Rules(slots=1, blocks=1000, replicas=2, routing="least_loaded", scale_at=2.0)
+    found = serve(
+        replace(rules, start_s=1.0),
+        (0.0, 24, 1),
+        (0.5, 8, 1),
+        (0.5, 8, 1),  # three: 1 is started, and ready at 1.5
+        (2.0, 40, 1),  # in 1 until 7
+        (5.0, 8, 1),  # two: 1 is stopped
+        (5.5, 8, 1),  # three, with the one in 1, which is started again, and ready at 6.5
+        (5.5, 8, 1),  # two in 0 and one in 1, which is at work but not ready
+        (6.5, 8, 1),  # the same, and it is ready
+    )
+    assert found.replica == [0, 0, 0, 1, 0, 0, 0, 1]
+    assert found.done_s == [3.0, 4.0, 5.0, 7.0, 6.0, 7.0, 8.0, 8.0]
+    assert found.paid_s == [8.0, (5.0 - 0.5) + (8.0 - 5.5)]
+
+
+def test_draining_is_paid_by_passes_that_start_off() -> None:
+    found = serve(
+        replace(PLENTY, replicas=3, scale_at=1.0),
+        (0.0, 8, 1),
+        (0.0, 8, 1),
+        (0.0, 8, 4),  # one each; in 2 a prompt to 1, and decode passes to 2, 3 and 4
+        (1.25, 24, 1),  # two: 2 is stopped, and this one, the fourth, is for 1 of two
+        (2.5, 8, 1),  # three: 2 is started again, and the fifth is for 1 of three
+    )
+    assert found.replica == [0, 1, 2, 1, 1]
+    assert found.done_s == [1.0, 1.0, 4.0, 4.25, 5.25]
+    # of 2, the pass under way at 1.25 only until then, the one from 2 to 3 whole
+    assert found.paid_s == [5.25, 5.25, 1.25 + 1.0 + (5.25 - 2.5)]
+
+
+def test_many_start_at_once_and_one_stops_at_a_time() -> None:
+    rules = replace(PLENTY, replicas=5, scale_at=0.5)
+    found = serve(rules, (0.0, 8, 1), (0.0, 8, 1), (0.0, 8, 1), (2.0, 8, 1), (3.0, 8, 1))
+    # 2, 4 and 5 on; then one request at a time, for two replicas: number 3 of 4, and 4 of 3
+    assert found.replica == [0, 1, 2, 3, 1]
+    assert found.paid_s == [4.0, 4.0, 4.0, 3.0 + 0.0, 2.0]
+
+
+def test_the_least_replicas_are_ready_from_the_start() -> None:
+    rules = replace(PLENTY, replicas=3, scale_at=1.0, least=2, start_s=9.0)
+    found = serve(rules, (0.0, 8, 1), (0.0, 8, 1), (0.0, 8, 1), (9.0, 8, 1), (9.0, 8, 1))
+    # 2 is started at 0, ready at 9, and stopped then by the fourth, as nothing else is left
+    assert found.replica == [0, 1, 0, 1, 0]
+    assert found.paid_s == [10.0, 10.0, 9.0]
+
+
+def test_rejected_requests_do_not_scale() -> None:
+    rules = replace(PLENTY, blocks=2, replicas=2, scale_at=1.0)
+    found = serve(rules, (0.0, 7, 1), (0.0, 8, 1), (5.0, 7, 1))
+    assert found.replica == [0, -1, 0] and found.paid_s == [5.875, 0.0]
+    found = serve(rules, (0.0, 7, 1), (0.0, 7, 1), (3.0, 8, 1), (5.0, 7, 1))
+    assert found.replica == [0, 1, -1, 0] and found.paid_s == [5.875, 5.0]
+    assert serve(rules, (3.0, 8, 1)).paid_s == [0.0, 0.0]
+
+
+def test_without_autoscaling_all_replicas_are_paid_to_the_end() -> None:
+    rules = replace(PLENTY, replicas=3, start_s=4.0)
+    assert serve(rules, (1.0, 8, 1), (2.0, 8, 4)).paid_s == [6.0] * 3
+    assert serve(replace(rules, blocks=1), (1.0, 8, 1)).paid_s == [0.0] * 3
+
+
 # Refusals
 
 
@@ -305,6 +392,23 @@ def test_what_the_rules_do_not_define_is_refused() -> None:
         serve(replace(PLENTY, routing="assigned"), (0.0, 4, 3))
     with pytest.raises(ValueError, match="nothing is left to decode"):
         serve(replace(PLENTY, prefilled=True), (0.0, 4, 1))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"scale_at": 1.0, "routing": "assigned", "assigned": (0,)}, "assigned"),
+        ({"least": 0}, "least=0 must be 1 to replicas=2"),
+        ({"least": 3}, "least=3 must be 1 to replicas=2"),
+        ({"scale_at": -1.0}, "scale_at=-1.0"),
+        ({"scale_at": float("nan")}, "scale_at=nan"),
+        ({"start_s": float("inf")}, "start_s=inf"),
+        ({"idle_s": -1.0}, "idle_s=-1.0"),
+    ],
+)
+def test_what_autoscaling_does_not_define_is_refused(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        serve(replace(PLENTY, replicas=2, **wrong), (0.0, 4, 3))
 
 
 def test_a_run_without_end_is_an_error() -> None:

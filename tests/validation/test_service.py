@@ -169,13 +169,21 @@ def test_a_search_finds_the_edge(edge: float, most: float) -> None:
     assert found[0] == pytest.approx(max(min(edge, most), 1.0), rel=1e-5)
 
 
-def test_rows_with_arrivals_wait_for_a_queue(table: pl.DataFrame) -> None:
+def test_rows_with_arrivals_are_simulated(table: pl.DataFrame) -> None:
     some = table.filter(method="load").head(2)
     lines = service_runs.service_lines(table=some)
-    assert lines.height == 6  # three figures each
-    assert lines["predicted"].null_count() == 6 and not lines["counted"].any()
-    told = service_runs.left_out(lines)
-    assert told.rows() == [("tensorrt_llm_load", service_runs.ARRIVALS, 2)]
+    assert lines["predicted"].is_not_null().all() and lines["excluded"].is_null().all()
+    by = {(row["id"], row["quantity"]): row for row in lines.iter_rows(named=True)}
+    slow, fast = some.iter_rows(named=True)
+    for row in (slow, fast):
+        # far below what they can do, all tokens asked for come out; the last of them late
+        asked_for = row["rate_per_s"] * 256.0
+        assert 0.85 * asked_for < by[row["id"], "tokens_per_s"]["predicted"] < 1.1 * asked_for
+    more = by[fast["id"], "tpot_s"]["predicted"] / by[slow["id"], "tpot_s"]["predicted"]
+    assert fast["rate_per_s"] > slow["rate_per_s"] and more > 1.1
+    bad = some.head(1).with_columns(overrides=pl.lit("model=llama3_1_405b parallelism=single workload=chat"))
+    told = service_runs.left_out(service_runs.service_lines(table=bad))
+    assert told["rows"].to_list() == [1] and "no memory for a KV cache" in told["reason"][0]
 
 
 @pytest.mark.parametrize(
@@ -224,13 +232,11 @@ def test_validate_tells_of_services(
     assert cli.main(["validate", "rows=service", f"out={tmp_path / 'v'}"]) == 0
     out = capsys.readouterr().out
     assert "Services under a known load" in out and "deepseek day: rent of a day" in out
-    assert service_runs.ARRIVALS in out
+    assert "tensorrt llm load" in out
     errors = pl.read_csv(tmp_path / "v" / "service_errors.csv")
-    assert set(errors["group"]) == {"deepseek_day"}
+    assert set(errors["group"]) == {"deepseek_day", "tensorrt_llm_load"}
     kept = pl.read_parquet(tmp_path / "v" / "rows.parquet").filter(table=service_runs.TABLE)
-    assert kept.filter(pl.col("predicted").is_null())["excluded"].unique().to_list() == [
-        service_runs.ARRIVALS
-    ]
+    assert kept.height > 6 and kept["predicted"].is_not_null().all()
     html = (tmp_path / "v" / "report.html").read_text()
     assert "Whole services" in html and "cancel in part" in html
 

@@ -185,6 +185,9 @@ BATCH_REASONS = sum(
 )
 """Those about the sequences that decode: none of them is in a pool that only computes prompts."""
 
+CHUNK_REASON = 1 << REASONS.index("the chunk cannot keep the batch full")
+"""It holds for a batch that is always full, not for requests that come as they come."""
+
 
 def reasons(mask: int) -> str | None:
     """Return in words why a plan cannot run; None for a plan that can."""

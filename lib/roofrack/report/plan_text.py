@@ -113,17 +113,19 @@ def _winners(fleets: Sequence[Fleet], names: Sequence[str], max_chips: int) -> l
         runs = [(one, one.run) for one in here if one.run is not None]
         if not runs:
             said.append(
-                f"At {number(rate)} requests/s nothing keeps the limits with {max_chips:,} chips "
-                "(max_chips): more chips or wider limits"
+                f"At {number(rate)} requests/s nothing keeps the limits with max_chips = "
+                f"{max_chips:,}: more chips or wider limits"
             )
         elif len(here) > 1:
-            for what, column in (("fewest chips", "chips"), ("fewest dollars", "usd_per_hour")):
-                one, run = min(runs, key=lambda pair: pair[1][column])
-                of = ", ".join(f"{n}={_word(one.deployment.shown.get(n))}" for n in names)
-                said.append(
-                    f"At {number(rate)} requests/s {what}: {of or 'as given'}, "
-                    f"{run['chips']:,.0f} chips at {usd(run['usd_per_hour'])}/h"
-                )
+            for what, column in (("Fewest chips", "chips"), ("Fewest dollars", "usd_per_hour")):
+                least = min(run[column] for _, run in runs)
+                best = [
+                    " ".join(f"{n}={_word(one.deployment.shown.get(n))}" for n in names)
+                    for one, run in runs
+                    if run[column] == least
+                ]
+                amount = f"{least:,.0f}" if column == "chips" else f"{usd(least)}/h"
+                said.append(f"{what} at {number(rate)} requests/s: {amount}, {' or '.join(best)}")
     if any(one.run is None and one.most == 0 for one in fleets):
         said.append(f"Where replicas are none, one of them has more chips than {max_chips:,}")
     return said
@@ -143,7 +145,7 @@ def _curve(one: Owned, of: str) -> str:
     head = ["requests/s", "chips", "machines $/h", "API $/h", "ratio", "utilisation", "TTFT p95",
             "TPOT p95"]  # fmt: skip
     lines = []
-    for p in one.points:
+    for p in (point for point in one.points if point.asked):
         mine, run = p.own_usd_per_hour, p.fleet.run
         lines.append(
             [
@@ -158,7 +160,8 @@ def _curve(one: Owned, of: str) -> str:
             ]
         )
     basis = "owned" if float(one.deployment.scenario.economics.basis) > 0 else "rented"
-    title = f"Least machines, {basis}, against an API at {usd(one.per_request_usd)} a request"
+    api = f"an API at {usd(1000.0 * one.per_request_usd)} for 1,000 requests"
+    title = f"Least machines, {basis}, against {api}"
     return table(f"{title} ({of})" if of else title, head, lines)
 
 
@@ -169,7 +172,9 @@ def _crossing(one: Owned, max_chips: int) -> str:
         return f"No rate tried can be served under the limits with {max_chips:,} chips (max_chips)"
     low, high = number(served[0].rate), number(served[-1].rate)
     if c.why == NEVER:
-        return f"The machines never pay: from {low} to {high} requests/s they cost more than the API"
+        return (
+            f"The machines never pay: from {low} to {high} requests/s they cost more than the API"
+        )
     if c.why == ALWAYS:
         return f"The machines pay at every rate tried, from {low} requests/s on; try lower rates"
     first = number(c.first)
@@ -209,9 +214,7 @@ def _tier(tier: Tier, normal: Run | None) -> list[str]:
     promise = [quantity(tier.limits.ttft_s, "s"), quantity(tier.limits.tpot_s, "s")]
     if run is None:
         return [name, *promise, *[NOTHING] * 3, "none", *[NOTHING] * 6]
-    ratios = (None, None)
-    if normal is not None:
-        ratios = _ratios(run, normal)
+    price, speed = (None, None) if normal is None else _ratios(run, normal)
     return [
         name,
         *promise,
@@ -223,8 +226,8 @@ def _tier(tier: Tier, normal: Run | None) -> list[str]:
         _value(run, "tpot_mean_s", _seconds),
         _value(run, "ttft_p95_s", _seconds),
         _value(run, "batch_at_load", number),
-        times(ratios[0]),
-        times(ratios[1]),
+        times(price),
+        times(speed),
     ]
 
 
@@ -321,32 +324,49 @@ def _verdict(group: Sequence[Waited]) -> str:
     zero, best = group[0], max(group, key=lambda one: one.saved)
     most = percent(zero.most)
     busy = percent(zero.run["busy_share"])
-    if best.saved < LITTLE:
+    last = max(group, key=lambda one: one.wait_s)
+    joining = last.rate / last.deployment.replicas * last.wait_s
+    if best.saved >= LITTLE:
         said = [
-            f"Waiting saves nothing here: whoever comes joins the next pass, which runs anyway for "
-            f"those under way (busy {busy} of the time). Who waits is away from a pass that would "
-            f"have carried him; full batches all the time would save {most} of the busy time"
+            f"Waiting {quantity(best.wait_s, 's')} saves {percent(best.saved)} of the busy time, "
+            f"as much as {number(best.released, 2)} chips idle, at "
+            f"{quantity(_later(zero, best), 's')} more to the first token; full batches all the "
+            f"time would save {most}"
+        ]
+    elif joining < 0.5 and zero.run["busy_share"] < 0.5:
+        said = [
+            f"Waiting saves nothing here: in {quantity(last.wait_s, 's')} only "
+            f"{number(joining, 2)} others come; full batches all the time would save {most} of "
+            "the busy time"
         ]
     else:
         said = [
-            f"Waiting {quantity(best.wait_s, 's')} saves {percent(best.saved)} of the busy time, as "
-            f"much as {number(best.released, 2)} chips idle, at {quantity(_later(zero, best), 's')} "
-            f"more to the first token; full batches all the time would save {most}"
+            f"Waiting saves nothing here: whoever comes joins the next pass, which runs anyway for "
+            f"those under way (busy {busy} of the time). Who waits misses passes that would have "
+            f"carried him; full batches all the time would save {most} of the busy time"
         ]
     said.append(
         "Idle time is money only if other work or sleep fills it; machines can be given back only "
         "where more requests/s keep the limits"
     )
-    tops = [one for one in group if one.highest is not None and one.highest.run is not None]
-    if tops and tops[0] is zero:
-        rates = [one.highest.rate or 0.0 for one in tops if one.highest is not None]
-        gain = max(rates[1:], default=0.0) / rates[0] - 1.0
-        if gain < LITTLE:
-            said.append("Here no wait lets the same machines serve more under the limits: none can")
-        else:
-            said.append(f"Here waiting lets the same machines serve {percent(gain)} more: that part")
-        said[-1] += " be given back" if gain < LITTLE else " of them can be given back"
+    gain = _gain(group)
+    if gain is not None and gain <= 0:
+        said.append("Here no wait lets the same machines serve more under the limits")
+    elif gain is not None:
+        said.append(f"Here a wait lets the same machines serve {percent(gain)} more")
     return ".\n".join(said) + "."
+
+
+def _gain(group: Sequence[Waited]) -> float | None:
+    """Return how much more the same machines serve with the best wait; None where none can tell.
+
+    0 below the first rate that fails without waiting: rates between were not tried.
+    """
+    zero = group[0].highest
+    if zero is None or zero.rate is None or zero.fails is None:
+        return None
+    best = max(one.highest.rate or 0.0 for one in group if one.highest is not None)
+    return best / zero.rate - 1.0 if best > zero.fails.case.rate else 0.0
 
 
 def _later(zero: Waited, one: Waited) -> float:

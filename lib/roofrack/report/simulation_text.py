@@ -2,7 +2,16 @@
 
 from roofrack.report import simulation_words as words
 from roofrack.report.format import number, percent, quantity, table, usd
-from roofrack.report.simulation_loads import COST, RATE, Curve, Row, comparison, curves, limited
+from roofrack.report.simulation_loads import (
+    COST,
+    RATE,
+    Curve,
+    Row,
+    chosen,
+    comparison,
+    curves,
+    limited,
+)
 from roofrack.simulation.command import Simulated
 
 LINES = 40
@@ -51,13 +60,38 @@ def _counts(point: Row, names: list[str]) -> list[str]:
 
 def _most(found: Simulated, of: tuple[Curve, ...]) -> str:
     """Return what each deployment bears under the limits, and where queues begin."""
-    shown = of[:LINES]
-    said = [line for c in shown for line in (words.highest(found, c), words.one_more(found, c))]
-    said.append(words.cheapest(found, of))
+    best = chosen(of)
+    said = [words.cheapest(found, of)]
+    if len(of) == 1 or not limited(found):
+        said += [words.highest(found, c) for c in of[:1]]
+    if best is not None:
+        said.append(words.one_more(found, best))
     if len(of) == 1:
         said += [words.payoff(of[0]), words.idle(of[0]), words.queue(of[0])]
     said += [words.preempted(of), words.rejected(of)]
-    return "\n".join(line for line in said if line)
+    told = "\n".join(line for line in said if line)
+    return "\n\n".join(part for part in (_ranked(found, of), told) if part)
+
+
+def _ranked(found: Simulated, of: tuple[Curve, ...]) -> str:
+    """Return the highest load of each of several deployments under the limits, cheapest first."""
+    some = [(c, c.most) for c in of if c.most is not None]
+    if len(of) < 2 or not some:
+        return ""
+    some.sort(key=lambda pair: (pair[1][COST] is None, pair[1][COST]))
+    lines = [
+        [
+            curve.name,
+            f"{most['chips']:,g}",
+            number(most["most_per_s"]),
+            number(most["most_per_s_per_chip"]),
+            usd(most[COST]),
+            most["told"],
+        ]
+        for curve, most in some[:LINES]
+    ]
+    heads = ["deployment", "chips", "requests/s", "for each chip", "$/Mtok", ""]
+    return table(f"Highest load with {words.promise(found.asked.limits)}", heads, lines)
 
 
 def _trust(of: tuple[Curve, ...]) -> str:

@@ -183,8 +183,8 @@ def queue(curve: Curve) -> str:
     if end is None:
         worst = max(curve.served, key=queue_share)
         return (
-            f"The queue is nowhere the larger part of TTFT: {percent(queue_share(worst))} of it on"
-            f" average at {rate(worst[RATE])}, the most of all loads."
+            "The queue is nowhere the larger part of TTFT: at most"
+            f" {percent(queue_share(worst))} on average, at {rate(worst[RATE])}."
         )
     if not curve.steady:
         return (
@@ -246,9 +246,7 @@ def cheapest(found: Simulated, of: tuple[Curve, ...]) -> str:
     if len(ranked) > 1:
         second, other = ranked[1]
         more = percent(other[COST] / most[COST] - 1.0)
-        told += (
-            f"; next {second.name}, {usd(other[COST])} (+{more}) at {rate(other['most_per_s'])}"
-        )
+        told += f"; next {second.name}, {usd(other[COST])} (+{more}) at {rate(other['most_per_s'])}"
     unable = len(of) - len(able)
     return told + (f". {unable} of {len(of)} keep them at no load tried." if unable else ".")
 
@@ -256,7 +254,8 @@ def cheapest(found: Simulated, of: tuple[Curve, ...]) -> str:
 def compared(told: Comparison) -> str:
     """Say how the closed forms do beside the simulation, and which to trust."""
     left = (
-        f" They have no answer at {told.without} loads: what arrives is more than they can serve."
+        f" They have no answer at {told.without} {'load' if told.without == 1 else 'loads'}, more"
+        " than they can serve."
         if told.without
         else ""
     )

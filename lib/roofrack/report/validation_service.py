@@ -107,7 +107,8 @@ def section(lines: pl.DataFrame) -> Section:
             "Pools at the batch or the speed that their owners published, closed loops of as many"
             " clients as the load generator had, and one whole service. In a closed loop the batch"
             " is what Little's law leaves of the clients beside those that wait for their first"
-            " token; where memory holds fewer, the rest queues.",
+            " token; where memory holds fewer, the rest queues. Requests that come at a rate are"
+            " simulated, pass by pass, as `roofrack simulate` does.",
             "A pool is predicted as always at work. The average of a day has idle time in it:"
             " DeepSeek's prefill pool yields less than it could, and less than DeepSeek's own"
             " profile of the same machines.",

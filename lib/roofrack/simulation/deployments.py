@@ -9,7 +9,7 @@ import numpy as np
 
 from roofrack.conversion import Study
 from roofrack.cost import estimate
-from roofrack.cost.layout import reasons
+from roofrack.cost.layout import CHUNK_REASON, reasons
 from roofrack.cost.mixed import cache_tokens, prompts_of
 from roofrack.cost.passes import Places, places
 from roofrack.cost.site import site
@@ -96,8 +96,9 @@ def _deployment(
         )
     if policy == "chunked" and apart:
         raise InputError("engine.policy=chunked: prompts are computed on machines of their own")
-    if int(row["why_invalid"]):
-        told = reasons(int(row["why_invalid"]))
+    # a batch that is not always full needs no chunks that keep it so
+    if mask := int(row["why_invalid"]) & ~CHUNK_REASON:
+        told = reasons(mask)
         raise InfeasibleError(f"the plan cannot run: {told}; `roofrack point` says more")
     slots = int(w.batch * (at.main.plan.pp if s.plan.pp_batch == 0 else 1.0))
     budget = _budget(s, at, policy, engine, slots)

@@ -70,6 +70,11 @@ def simulate(
         for rate in rates or made.rates_of(deployment):
             for n in range(int(asked.traffic.seeds)):
                 jobs.append(made.job(deployment, rate, int(asked.traffic.seed) + n))
+    return played_of(jobs)
+
+
+def played_of(jobs: Sequence["Job"]) -> list[Played]:
+    """Run jobs: first the prompts that are computed apart, then all lanes."""
     first = [job for job in jobs if job.first is not None]
     ran = dict(zip(map(id, first), play([job.first for job in first if job.first]), strict=True))
     mains = [job.main(ran.get(id(job))) for job in jobs]

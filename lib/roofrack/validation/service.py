@@ -6,8 +6,7 @@ its load, and every figure that its source gives. `method` says how it is predic
 - `steady`: a pool at a known batch, or at a known speed of a user (`speed`: the batch is sought).
 - `closed_loop`: `clients`, each of which sends its next request when the last one has ended.
 - `fleet`: the pools that name the same `fleet`, each with its load (`per_day`), as one service.
-- `load`: requests come at `rate_per_s` whatever has become of earlier ones. In the table, and not
-  predicted: what a queue does to them is not in a steady state.
+- `load`: requests come at `rate_per_s` whatever has become of earlier ones: simulated.
 
 Figures stand as printed; `notes` say what was derived or assumed.
 """

@@ -1,6 +1,7 @@
 """What the cost model says of published services: pools at a batch, closed loops, whole fleets.
 
-All of it is a steady state of `roofrack point`, whose batch is given, sought or a fixed point:
+Requests that come at a rate are simulated (`service_load`). All else is a steady state of
+`roofrack point`, whose batch is given, sought or a fixed point:
 
 - **Speed.** The batch B at which a sequence gains as many tokens a second as users saw.
 - **Closed loop.** N clients without pauses are N requests in flight (Little's law). A request of o
@@ -47,8 +48,8 @@ def predict(table: pl.DataFrame, calibration: str = "auto") -> pl.DataFrame:
     """Return a line for each figure of rows of service.csv: what was measured, what is predicted.
 
     Columns: `id`, `quantity`, `measured`, `predicted` and `rel_std` (null where there is none),
-    `why_invalid`, `batch` (that decodes, of all chips), `chips`, `fits`, `calibration`. Rows of
-    method `load` are not in it. `calibration` is one name for all, or `auto`: of the machine and
+    `why_invalid`, `batch` (that decodes, of all chips), `chips`, `fits`, `calibration`.
+    `calibration` is one name for all, or `auto`: of the machine and
     engine of each, where there is one. Raises InputError naming a row that does not compose.
     """
     pools = table.filter(pl.col("method").is_in(["steady", "closed_loop"]))
@@ -64,6 +65,11 @@ def predict(table: pl.DataFrame, calibration: str = "auto") -> pl.DataFrame:
         for row in table.filter(pl.col("method") == "fleet").iter_rows(named=True)
     ]
     found = pl.concat([found, *(pl.DataFrame([f], schema=SCHEMA) for f in fleets)])
+    loads = table.filter(pl.col("method") == "load").with_columns(_calibration(calibration))
+    if not loads.is_empty():
+        from roofrack.validation.service_load import predict_load  # compiles the simulation
+
+        found = pl.concat([found, predict_load(loads, calibration)], how="diagonal")
     return _long(table, found)
 
 

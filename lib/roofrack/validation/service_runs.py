@@ -10,9 +10,6 @@ from roofrack.validation.service_predict import predict
 TABLE = "services"
 """What `table` says in the lines of services, and of no other."""
 
-ARRIVALS = "requests arrive at a rate: a queue, which no steady state tells"
-"""Why rows of method `load` are not predicted."""
-
 NONE = ("copy_of", "half")
 """Columns of text that serving runs have and services do not."""
 
@@ -20,11 +17,11 @@ NONE = ("copy_of", "half")
 def service_lines(calibration: str = "auto", table: pl.DataFrame | None = None) -> pl.DataFrame:
     """Return the columns of `runs.LINES` for rows of service.csv; all of them if not given.
 
-    `origin` is the group, `mode` the method and `concurrency` the clients. Rows of method `load`,
-    and those whose plan cannot run, have no prediction and say why in `excluded`.
+    `origin` is the group, `mode` the method and `concurrency` the clients. Rows whose plan cannot
+    run have no prediction and say why in `excluded`.
     """
     rows = service.load() if table is None else table
-    found = pl.concat([predict(rows, calibration), _waiting(rows)], how="diagonal")
+    found = predict(rows, calibration)
     asked = pl.col("overrides").str
     units = {name: quantity.unit for name, quantity in service.QUANTITIES.items()}
     lines = found.join(rows.drop(*service.QUANTITIES), on="id", maintain_order="left").with_columns(
@@ -51,15 +48,6 @@ def service_lines(calibration: str = "auto", table: pl.DataFrame | None = None) 
 def _length(name: str) -> pl.Expr:
     found = pl.col("overrides").str.extract(rf"workload\.{name}=([\d.]+)")
     return found.cast(pl.Float64).round().cast(pl.Int64)
-
-
-def _waiting(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return a line for each figure of the rows that are not predicted."""
-    loads = rows.filter(pl.col("method") == "load")
-    long = loads.select("id", *service.QUANTITIES).unpivot(
-        index="id", variable_name="quantity", value_name="measured"
-    )
-    return long.drop_nulls("measured").with_columns(why_invalid=pl.lit(ARRIVALS))
 
 
 def errors(lines: pl.DataFrame) -> pl.DataFrame:

@@ -65,7 +65,9 @@ def plan_asked(words: Sequence[str]) -> Plan:
             own[bare] = _number(bare, value)
         elif question == "wait" and bare == WAIT:
             items = value.strip("[]").split(",")
-            waits = tuple(dict.fromkeys((0.0, *sorted(_number(WAIT, one, least=0) for one in items))))
+            waits = tuple(
+                dict.fromkeys((0.0, *sorted(_number(WAIT, one, least=0) for one in items)))
+            )
         elif bare in SEARCHED[question]:
             raise InputError(f"{word}: `plan {question}` finds it; leave it out")
         elif bare.partition(".")[0] in ("price", "tiers", "max_chips"):
@@ -103,6 +105,8 @@ def _check(question: str, run: Asked) -> None:
     """Raise InputError where a rate or a limit is missing that the answer depends on."""
     if run.auto:
         raise InputError(f"{RATE}=auto: `plan {question}` takes rates, requests per second")
+    if run.engine.scale_at:
+        raise InputError("engine.scale_at: the machines of a plan do not come and go; leave it out")
     drawn = run.traffic.source in ("poisson", "gamma", "diurnal")
     if question in ("chips", "wait") and drawn and not run.rates:
         raise InputError(f"plan {question}: give {RATE}, requests per second, one or several")

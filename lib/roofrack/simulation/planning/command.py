@@ -40,7 +40,7 @@ def answer(words: Sequence[str], config_dir: str | Path | None = None) -> Planne
     deployments, labels, refused = composed(plan.run, config_dir)
     found: Answer
     if plan.question == "chips":
-        cases = [(d, rate) for rate in player.rates() for d in deployments]
+        cases = [(d, rate) for rate in player.rates(deployments[0]) for d in deployments]
         found = least_fleets(player, cases, plan.max_chips)
     elif plan.question == "own":
         found = owned(player, deployments, plan)

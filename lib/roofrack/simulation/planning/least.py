@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from roofrack.simulation.deployments import Deployment
-from roofrack.simulation.planning.runs import Case, Player, Run, guess_per_s, replicated
+from roofrack.simulation.planning.runs import Case, Player, Run, replicated
 
 Tries = Sequence[tuple[int, int]]
 
@@ -72,7 +72,7 @@ def least_fleets(
         return [run.kept for run in runs]
 
     most = [int(max_chips // (d.row["chips"] / d.replicas) + 1e-9) for d, _ in cases]
-    guesses = [_power(rate / guess_per_s(d)) for d, rate in cases]
+    guesses = [_power(rate / player.capacity(d)) for d, rate in cases]
     found = []
     for i, count in enumerate(least_counts(keeps, guesses, most)):
         deployment, rate = cases[i]

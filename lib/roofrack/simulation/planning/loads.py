@@ -7,7 +7,7 @@ import numpy as np
 
 from roofrack.simulation.asked import Limits
 from roofrack.simulation.deployments import Deployment
-from roofrack.simulation.planning.runs import Case, Player, Run, guess_per_s
+from roofrack.simulation.planning.runs import Case, Player, Run
 
 FIRST = (0.03, 0.06, 0.12, 0.25, 0.5, 0.75, 1.1)
 """Rates of the first round, over what full batches all the time could do."""
@@ -41,7 +41,7 @@ def highest(player: Player, cases: Sequence[tuple[Deployment, Limits]]) -> list[
     """Return the highest load of each deployment, all rates of a round in one call."""
     ran: list[dict[float, Run]] = [{} for _ in cases]
     todo = {
-        i: tuple(share * guess_per_s(d) * d.replicas for share in FIRST)
+        i: tuple(share * player.capacity(d) * d.replicas for share in FIRST)
         for i, (d, _) in enumerate(cases)
     }
     left = [ROUNDS] * len(cases)

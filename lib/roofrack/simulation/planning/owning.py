@@ -7,18 +7,26 @@ from math import log
 from roofrack.simulation.deployments import Deployment
 from roofrack.simulation.planning.asked import Plan, Prices
 from roofrack.simulation.planning.least import Fleet, least_fleets
-from roofrack.simulation.planning.runs import Case, Lengths, Player, guess_per_s
+from roofrack.simulation.planning.runs import Lengths, Player
 from roofrack.units import HOUR, MILLION
 
 STEPS = tuple(2.0**k for k in range(-4, 4))
 """Rates that are tried where none are told, over what one replica could do."""
+TEETH = 8
+"""Numbers of replicas whose own break-even is looked at: with each one more, cost jumps up."""
+BEFORE = 0.99
+"""Rate just before such a point, over it."""
 
 
 @dataclass(frozen=True)
 class Point:
-    """One rate: the least machines for it, and what both cost an hour."""
+    """One rate: the least machines for it, and what both cost an hour.
+
+    `asked`: a rate of the curve; the others are those where so many replicas just break even.
+    """
 
     rate: float
+    asked: bool
     fleet: Fleet
     own_usd_per_hour: float | None
     api_usd_per_hour: float
@@ -56,24 +64,32 @@ class Owned:
 def owned(player: Player, deployments: Sequence[Deployment], plan: Plan) -> list[Owned]:
     """Return the curve of each deployment over the rates asked for, or over some of its own."""
     assert plan.prices is not None
-    limits = player.asked.limits
-    told = plan.run.rates or _of_trace(player)
-    # one run for each, so that lengths of requests and what a replica can do are known
-    player.play([Case(d, told[0] if told else guess_per_s(d), limits) for d in deployments])
-    rates = [told or tuple(step * player.capacity(d) for step in STEPS) for d in deployments]
-    cases = [(d, rate) for d, mine in zip(deployments, rates, strict=True) for rate in sorted(mine)]
+    told = plan.run.rates or (player.rates(deployments[0]) if player.maker.trace else ())
+    curves = []
+    for d in deployments:
+        usd = request_usd(player.lengths(d), plan.prices)
+        rates = told or tuple(step * player.capacity(d) for step in STEPS)
+        one_usd = d.row["usd_per_hour"] / d.replicas
+        asked = dict.fromkeys(rates, True)
+        curves.append((d, usd, sorted({**teeth(rates, one_usd / HOUR / usd), **asked}.items())))
+    cases = [(d, rate) for d, _, rates in curves for rate, _ in rates]
     fleets = iter(least_fleets(player, cases, plan.max_chips))
-    found = []
-    for deployment, mine in zip(deployments, rates, strict=True):
-        usd = request_usd(player.lengths(deployment), plan.prices)
-        capacity = player.capacity(deployment)
-        points = tuple(_point(next(fleets), usd, capacity) for _ in mine)
-        found.append(_owned(deployment, points, usd))
-    return found
+    return [
+        _owned(
+            d, tuple(_point(next(fleets), usd, player.capacity(d), of) for _, of in rates), usd
+        )
+        for d, usd, rates in curves
+    ]  # fmt: skip
 
 
-def _of_trace(player: Player) -> tuple[float, ...]:
-    return () if player.maker.trace is None else player.maker.own_rates()
+def teeth(rates: Sequence[float], one: float) -> dict[float, bool]:
+    """Return the rates where 1, 2, ... replicas break even, and one just before each.
+
+    `one` replica does at that rate. Cost rises in steps: machines pay at rates between two of these
+    if, and only if, one replica fewer than breaks even at the next one still serves that.
+    """
+    found = [n * one * x for n in range(1, TEETH + 1) for x in (BEFORE, 1.0 + 1e-9)]
+    return {rate: False for rate in found if min(rates) <= rate <= max(rates)}
 
 
 def request_usd(lengths: Lengths, prices: Prices) -> float:
@@ -83,10 +99,11 @@ def request_usd(lengths: Lengths, prices: Prices) -> float:
     return paid / MILLION
 
 
-def _point(fleet: Fleet, usd: float, capacity: float) -> Point:
+def _point(fleet: Fleet, usd: float, capacity: float, asked: bool) -> Point:
     replicas = fleet.replicas
     return Point(
         rate=fleet.rate,
+        asked=asked,
         fleet=fleet,
         own_usd_per_hour=None if fleet.run is None else fleet.run["usd_per_hour"],
         api_usd_per_hour=fleet.rate * usd * HOUR,

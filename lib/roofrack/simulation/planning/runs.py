@@ -7,14 +7,20 @@ from typing import NamedTuple
 import numpy as np
 
 from roofrack.simulation.asked import Asked, Limits
-from roofrack.simulation.closed import closed_forms
+from roofrack.simulation.capacity import capacity
 from roofrack.simulation.deployments import Deployment
-from roofrack.simulation.lanes import play
 from roofrack.simulation.measured import row
-from roofrack.simulation.played import Maker, Played
+from roofrack.simulation.played import Maker, Played, played_of
 
 SHORT = 10.0
 """Times that requests are expected to last that a run should be long, or its end is mostly ramp."""
+
+
+GROWS, MATTERS = 1.5, 0.1
+"""A queue grows where the last fifth of the requests waits so much longer than the middle one, by
+more than this part of the promise: choices, between chance and what ends badly."""
+STEADY = ("poisson", "gamma")
+"""Traffic whose rate does not change: only in its runs do later requests say what comes after."""
 
 
 class Case(NamedTuple):
@@ -35,8 +41,17 @@ class Run:
 
     @property
     def kept(self) -> bool:
-        """Whether as many requests as promised had what they are promised."""
-        return (self.values["goodput"] or 0.0) >= self.case.limits.share
+        """Whether as many requests as promised had what they are promised, and no queue grew."""
+        return (self.values["goodput"] or 0.0) >= self.case.limits.share and not self.grew
+
+    @property
+    def grew(self) -> bool:
+        """Whether first tokens came later and later, so that a longer run would break the promise.
+
+        From the middle of the run to its end by half, and by a part of what is promised.
+        """
+        middle, end = self["ttft_middle_s"], self["ttft_end_s"]
+        return end > GROWS * middle and end - middle > MATTERS * self.case.limits.ttft_s
 
     @property
     def short(self) -> bool:
@@ -71,48 +86,58 @@ class Player:
         self._capacity: dict[int, float] = {}
         self._alive: dict[int, Deployment] = {}  # the maker knows scenarios by their id
 
-    def rates(self) -> tuple[float, ...]:
+    def rates(self, of: Deployment) -> tuple[float, ...]:
         """Return the rates that were asked for, or those of the trace."""
-        return self.asked.rates or self.maker.own_rates()
+        return self.asked.rates or self.maker.rates_of(of)
 
     def play(self, cases: Sequence[Case]) -> list[Run]:
         """Run all cases with all seeds, in one call of the simulator."""
         t = self.asked.traffic
         seeds = [int(t.seed) + n for n in range(int(t.seeds))]
         for case in cases:
-            self._alive.setdefault(id(case.deployment.scenario), case.deployment)
-        jobs = [self.maker.job(c.deployment, c.rate, seed) for c in cases for seed in seeds]
-        apart = [(i, job.first) for i, job in enumerate(jobs) if job.first is not None]
-        numbers = [i for i, _ in apart]
-        before = dict(zip(numbers, play([lane for _, lane in apart]), strict=True))
-        mains = [job.main(before.get(i)) for i, job in enumerate(jobs)]
-        ran = [
-            job.played(lane, one, before.get(i))
-            for i, (job, lane, one) in enumerate(zip(jobs, mains, play(mains), strict=True))
-        ]
-        self.runs += len(ran)
-        groups = [ran[i : i + len(seeds)] for i in range(0, len(ran), len(seeds))]
+            self._keep(case.deployment)
+        played = played_of(
+            [self.maker.job(c.deployment, c.rate, seed) for c in cases for seed in seeds]
+        )
+        self.runs += len(played)
+        groups = [played[i : i + len(seeds)] for i in range(0, len(played), len(seeds))]
         return [self._run(case, group) for case, group in zip(cases, groups, strict=True)]
 
+    def _keep(self, of: Deployment) -> None:
+        """Keep a scenario: others must not get its id, by which the maker knows it."""
+        self._alive.setdefault(id(of.scenario), of)
+
     def _run(self, case: Case, played: Sequence[Played]) -> Run:
-        of = id(case.deployment.scenario)
-        if of not in self._capacity:
-            form = closed_forms(played[:1], case.limits)[0]
-            replicas = float(case.deployment.scenario.plan.replicas)
-            self._capacity[of] = (form["capacity_per_s"] or float("nan")) / replicas
-        values, spread = _mean([row(one, case.limits) for one in played])
+        values, spread = _mean([self._row(one, case.limits) for one in played])
         run = Run(case, values, spread)
         self.short = self.short or (run.kept and run.short)
         return run
 
+    def _row(self, of: Played, limits: Limits) -> dict[str, object]:
+        """Return the columns of a run, and what its middle and last fifth of requests waited."""
+        late = of.first_s - of.arrival_s
+        fifth = max(1, len(late) // 5)
+        parts = {"ttft_middle_s": late[2 * fifth : 3 * fifth], "ttft_end_s": late[-fifth:]}
+        told = self.asked.traffic.source in STEADY
+        ends = {
+            name: float(np.nanmean(part)) if told and np.isfinite(part).any() else None
+            for name, part in parts.items()
+        }
+        return {**row(of, limits), **ends}
+
     def capacity(self, of: Deployment) -> float:
-        """Return the most requests per s of a replica that ran before, by the closed forms."""
+        """Return the most requests per s of a replica, by the closed forms."""
+        self._keep(of)
+        if id(of.scenario) not in self._capacity:
+            lengths = self.lengths(of)
+            most = capacity(of, lengths.prompt, lengths.output)
+            self._capacity[id(of.scenario)] = most / float(of.scenario.plan.replicas)
         return self._capacity[id(of.scenario)]
 
     def lengths(self, of: Deployment) -> Lengths:
         """Return the tokens of the requests that a deployment meets, of the first seed."""
-        self._alive.setdefault(id(of.scenario), of)
-        job = self.maker.job(of, guess_per_s(of), int(self.asked.traffic.seed))
+        self._keep(of)
+        job = self.maker.job(of, 1.0, int(self.asked.traffic.seed))
         prompt, output = float(job.requests.prompt.mean()), float(job.requests.output.mean())
         # whoever looks finds long outputs more often: half of E[l^2] / E[l] is there
         held = prompt + float((job.requests.output.astype(float) ** 2).mean()) / output / 2.0
@@ -124,13 +149,6 @@ def replicated(of: Deployment, replicas: int) -> Deployment:
     per = replicas / of.replicas
     row = {**of.row, **{name: of.row[name] * per for name in ("chips", "usd_per_hour")}}
     return replace(of, replicas=replicas, row=row)
-
-
-def guess_per_s(of: Deployment) -> float:
-    """Return about how many requests per s a replica can do: full batches all the time."""
-    output = float(of.scenario.workload.output)
-    per_s = of.row["tokens_per_s"] / float(of.scenario.plan.replicas) / output
-    return per_s if np.isfinite(per_s) and per_s > 0 else 1.0
 
 
 def _mean(

@@ -8,7 +8,7 @@ from roofrack.simulation.asked import Limits
 from roofrack.simulation.deployments import Deployment
 from roofrack.simulation.planning.asked import TIERS, Plan
 from roofrack.simulation.planning.loads import Highest, highest
-from roofrack.simulation.planning.runs import Case, Player, Run, guess_per_s
+from roofrack.simulation.planning.runs import Case, Player, Run
 
 MULTIPLES = {"fast": 1.5, "normal": 3.0, "slow": 8.0}
 """Promised time per token over that of a sequence alone: assumed, where nothing says so."""
@@ -61,11 +61,13 @@ class Way:
 
 def promises(plan: Plan, alone_s: float) -> dict[str, tuple[Limits, tuple[str, ...]]]:
     """Return what each tier promises, and which of it nobody told. `alone_s`: TPOT of one alone."""
-    found = {}
+    found: dict[str, tuple[Limits, tuple[str, ...]]] = {}
     for name in TIERS:
         told, limits = plan.tiers[name], plan.run.limits
         patience = PATIENCE if name == "slow" else 1.0
-        assumed = () if "tpot_s" in told else (f"tpot_s = {MULTIPLES[name]:g} x alone",)
+        assumed: tuple[str, ...] = (
+            () if "tpot_s" in told else (f"tpot_s = {MULTIPLES[name]:g} x alone",)
+        )
         if "ttft_s" not in told and name == "slow":
             assumed += (f"ttft_s = {PATIENCE:g} x limits.ttft_s",)
         found[name] = (
@@ -90,7 +92,7 @@ def caps(largest: int) -> list[int]:
 def tiered(player: Player, of_batch: dict[int, Deployment], fits: int, plan: Plan) -> Tiered:
     """Return the tiers. `of_batch`: the deployment with every cap that a tier may have."""
     smallest = of_batch[min(of_batch)]
-    alone_at = 0.02 * guess_per_s(smallest) * smallest.replicas
+    alone_at = 0.02 * player.capacity(smallest) * smallest.replicas
     alone = player.play([Case(smallest, alone_at, plan.run.limits)])[0]
     promised = promises(plan, alone["tpot_mean_s"])
     ways = [way for name in TIERS for way in _ways(name, of_batch, plan)]

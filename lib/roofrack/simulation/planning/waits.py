@@ -15,7 +15,7 @@ LITTLE = 0.02
 
 @dataclass(frozen=True)
 class Waited:
-    """One wait at one rate. `saved` of the busy time without waiting; `most` that full batches could.
+    """One wait at one rate. `saved` of the busy time without waiting; `most` that full batches do.
 
     `highest` the highest load under the limits, where there are any.
     """
@@ -41,7 +41,7 @@ def waited(
     limits = player.asked.limits
     promised = isfinite(limits.ttft_s)
     made = [(d, x, _waiting(d, x)) for d in deployments for x in waits]
-    rates = player.rates()
+    rates = player.rates(deployments[0])
     runs = iter(player.play([Case(of, rate, limits) for _, _, of in made for rate in rates]))
     by = {(id(d), x, rate): next(runs) for d, x, _ in made for rate in rates}
     loads: dict[tuple[int, float], Highest | None] = {(id(d), x): None for d, x, _ in made}
