@@ -5,23 +5,20 @@ The cost model says what a pass of each batch takes; `queues` how many sequences
 as fit into memory with the cache they hold on average: long requests are there for longer.
 """
 
-from dataclasses import fields, is_dataclass, replace
-from typing import Any, NamedTuple
+from dataclasses import fields, is_dataclass
+from typing import Any
 
 import numpy as np
 
-from roofrack.arithmetic import Number, choose, divide, expm1, least, most, total
+from roofrack.arithmetic import Number, choose, divide, least, most, total
 from roofrack.cost import queues, waits
-from roofrack.cost.caches import retrieve_s, transfer_s
 from roofrack.cost.forward import forward
-from roofrack.cost.layout import layout
 from roofrack.cost.memory import memory
 from roofrack.cost.overlap import bounds
 from roofrack.cost.passes import Places, chunked, decode_pass, prefill_pass, tokens_per_pass
+from roofrack.cost.prompts import Base, base_of, held_tokens, joined, of_batch, prompts_at
 from roofrack.cost.queues import Demand, States
 from roofrack.cost.serving import NONE, Spell, draft_seconds
-from roofrack.cost.shares import Pass
-from roofrack.cost.site import Site
 from roofrack.cost.waits import Pace, Prompt, Waits
 from roofrack.units import MILLION
 
@@ -53,14 +50,6 @@ _NEVER = 1e9
 UNLOADED: dict[str, Number] = dict.fromkeys(COLUMNS, NONE)
 
 
-class _Prompts(NamedTuple):
-    """Prompts on their machines: one alone, and what each takes when `together` are computed."""
-
-    alone: Prompt
-    each_s: Number
-    together: Number
-
-
 def at_load(at: Places, spell: Spell, usd_per_s: Number) -> dict[str, Number]:
     """Return the columns of `workload.arrivals_per_s`, and `goodput`.
 
@@ -79,18 +68,19 @@ def at_load(at: Places, spell: Spell, usd_per_s: Number) -> dict[str, Number]:
     count = most((w.output - 1.0) / gained, 1e-3)
     here = 1.0 - at.separate
 
-    crowded = _prompts(at, slots, passes, _joined(slots / count))
+    base = base_of(at, slots, passes, rank)
+    crowded = prompts_at(at, base, joined(slots / count))
     full = Demand(per_s, count, crowded.each_s * here)
-    capacity = _capacity(at, full, passes, spell.prefill_instances)
+    capacity = _capacity(at, full, passes, spell.prefill_instances, base)
     busy = per_s / capacity
-    usual = _prompts(at, slots, passes, _joined(busy * slots / count))
+    usual = prompts_at(at, base, joined(busy * slots / count))
     d = Demand(per_s, count, usual.each_s * here, w.arrival_cv, usual.alone.server_cv, w.output_cv)
     law = queues.states(d, passes)
     held = total(law.n * law.share) + law.full * slots
     usual = usual._replace(alone=_beside(usual.alone, passes, held, per_s, w.wait_s))
     prompt = usual.alone
     waiting = waits.waits(d, law, slots, prompt, usual.together)
-    waiting = _elsewhere(at, d, law, waiting, prompt, spell.prefill_instances)
+    waiting = _elsewhere(at, d, law, waiting, prompt, spell.prefill_instances, base)
     own_s = waits.ttft_mean(waiting, prompt, rank) - prompt.later_s - prompt.gate_s
     left = least(busy, 1.0) * capacity * own_s - law.queued
     stops = here * (1.0 - chunked(s, at.separate))
@@ -112,7 +102,7 @@ def at_load(at: Places, spell: Spell, usd_per_s: Number) -> dict[str, Number]:
         "train_s": pace.mean,
         "train_wait_s": waiting.pass_s / 2.0,
         "train_worst_s": 2.0 * passes.full_s,
-        "fill_per_s": _filling(at, full) * replicas,
+        "fill_per_s": _filling(at, full, spell, gained) * replicas,
     }
     for name in _GROWS:
         found[name] = choose(busy < 1, found[name], NONE)
@@ -134,7 +124,9 @@ def _columns(
     }
 
 
-def _capacity(at: Places, d: Demand, passes: queues.Passes, instances: Number) -> Number:
+def _capacity(
+    at: Places, d: Demand, passes: queues.Passes, instances: Number, base: Base
+) -> Number:
     """Return the most requests per s of an instance: by its slots, chunks, or prefill pool."""
     n = passes.slots
     p = prefill_pass(at.prefill, at.separate)
@@ -145,15 +137,8 @@ def _capacity(at: Places, d: Demand, passes: queues.Passes, instances: Number) -
     here = 1.0 / (d.prompt_s + d.passes * total(passes.at(n)) / n)
     if at.main.s.prefill is None:
         return here
-    pool = divide(instances, _period_s(at), 0.0)
+    pool = divide(instances, base.period_s, 0.0)
     return choose(at.separate > 0, least(here, pool), here)
-
-
-def _period_s(at: Places) -> Number:
-    """Return the seconds that a prefill instance takes for a prompt, its passes full."""
-    p = prefill_pass(at.prefill, at.separate)
-    moving = most(transfer_s(at, p), retrieve_s(at.prefill, p))
-    return most(_prefill_s(at.prefill, p), moving) / p.sequences / at.prefill.plan.pp
 
 
 def _beside(
@@ -171,7 +156,13 @@ def _beside(
 
 
 def _elsewhere(
-    at: Places, d: Demand, law: States, here: Waits, prompt: Prompt, instances: Number
+    at: Places,
+    d: Demand,
+    law: States,
+    here: Waits,
+    prompt: Prompt,
+    instances: Number,
+    base: Base,
 ) -> Waits:
     """Return the waits where prompts have machines of their own: for those, and for a slot after.
 
@@ -181,7 +172,7 @@ def _elsewhere(
     """
     if at.main.s.prefill is None:
         return here
-    load = least(divide(d.per_s * _period_s(at), instances), 1.0 - 1e-4)
+    load = least(divide(d.per_s * base.period_s, instances), 1.0 - 1e-4)
     servers = most(instances, 1.0)
     delayed = load ** ((2.0 * (servers + 1.0)) ** 0.5 - 1.0)
     variable = (d.arrival_cv**2 + prompt.server_cv**2) / 2.0
@@ -199,19 +190,9 @@ def _elsewhere(
     return Waits(*(choose(at.separate > 0, a, b) for a, b in pairs))
 
 
-def _filling(at: Places, d: Demand) -> Number:
+def _filling(at: Places, d: Demand, spell: Spell, gained: Number) -> Number:
     """Return the arrivals per s that keep workload.batch in flight, whatever memory there is."""
-    batch = at.main.plan.in_flight
-    return 1.0 / (d.prompt_s + d.passes * _decode_s(at, batch) / batch)
-
-
-def held_tokens(at: Site) -> Number:
-    """Return the tokens that a decoding sequence holds on average.
-
-    Whoever looks finds long outputs more often: half of E[l^2] / E[l] is behind it.
-    """
-    w = at.s.workload
-    return w.prompt + w.output / 2.0 * (1.0 + w.output_cv**2)
+    return 1.0 / (d.prompt_s + d.passes * spell.output_s * gained)
 
 
 def slots_of(at: Places) -> Number:
@@ -224,17 +205,11 @@ def slots_of(at: Places) -> Number:
     prompts = prompts._replace(sequences=prompts.sequences * (1.0 - at.separate))
     tokens = held_tokens(main) + (PAGE - 1.0) / 2.0
     taken = memory(main, (decode_pass(main), prompts), tokens, at.apart)
-    twice = _of_batch(main, 2.0 * w.batch)
+    twice = of_batch(main, 2.0 * w.batch)
     more = memory(twice, (decode_pass(twice), prompts), tokens, at.apart).kv - taken.kv
     missing = most(taken.total - taken.capacity, 0.0)
     share = 1.0 - divide(missing, more, 0.0)
     return main.plan.in_flight * share
-
-
-def _of_batch(at: Site, batch: Number) -> Site:
-    """Return a site with another batch."""
-    s = replace(at.s, workload=replace(at.s.workload, batch=batch))
-    return at._replace(s=s, plan=layout(s))
 
 
 def passes_of(at: Places, slots: Number, rank: int) -> queues.Passes:
@@ -247,74 +222,10 @@ def _decode_s(at: Places, n: Number) -> Number:
     """Return the seconds of a decode pass of n sequences in flight, drafting included."""
     waves = at.main.plan.in_flight / at.main.s.workload.batch
     batch = most(n / waves, 1.0)
-    main = _of_batch(at.main, batch)
-    far = None if at.ffn is None else _of_batch(at.ffn, batch)
+    main = of_batch(at.main, batch)
+    far = None if at.ffn is None else of_batch(at.ffn, batch)
     p = decode_pass(main)._replace(cached=held_tokens(main))
     return bounds(main, forward(main, (p,), far, at.apart)).estimate + draft_seconds(main, p)
-
-
-def _joined(per_pass: Number) -> Number:
-    """Return how many prompts are there when any is, of so many that come in a pass (Poisson)."""
-    few = per_pass < 1e-4
-    some = choose(few, 1.0, per_pass)
-    return choose(few, 1.0 + per_pass / 2.0, -some / expm1(-some))
-
-
-def _prompts(at: Places, slots: Number, passes: queues.Passes, joined: Number) -> _Prompts:
-    """Return how prompts are computed, `joined` of them at once where there is room in a pass."""
-    first, w = at.prefill, at.main.s.workload
-    many = prefill_pass(first, at.separate)
-    one = many._replace(sequences=least(many.sequences, 1.0))
-    later = retrieve_s(first, one) + at.separate * transfer_s(at, one)
-    together = most(least(joined, many.sequences), 1.0)
-    some_s = _prefill_s(first, many._replace(sequences=together))
-    alone_s = _prefill_s(first, one)
-    length_s = _prefill_s(first, one._replace(new=2.0 * one.new, prompt=2.0 * one.prompt)) - alone_s
-    length_s = most(least(length_s, alone_s), 0.0)
-    each = some_s / together / first.plan.pp
-    length_cv = w.prompt_cv * length_s / alone_s
-    zero = 0.0 * alone_s
-    alone = Prompt(some_s - length_s, length_s, zero, zero, each, length_cv, w.prompt_cv, later)
-    whole = _Prompts(alone, each, together)
-    if "chunks" not in first.s.features:
-        return whole
-    mixed = chunked(first.s, at.separate)
-    pairs = zip(_chunks(at, many, slots, passes, alone), whole, strict=True)
-    return _Prompts(*(_either(mixed, a, b) for a, b in pairs))
-
-
-def _either(condition: Number, this: Any, other: Any) -> Any:
-    if isinstance(this, Prompt):
-        return Prompt(*(_either(condition, a, b) for a, b in zip(this, other, strict=True)))
-    return choose(condition > 0, this, other)
-
-
-def _prefill_s(at: Site, p: Pass) -> Number:
-    return bounds(at, forward(at, (p,))).estimate
-
-
-def _chunks(at: Places, p: Pass, slots: Number, passes: queues.Passes, whole: Prompt) -> _Prompts:
-    """Return how prompts are computed in chunks beside `slots` decoding sequences."""
-    main, w = at.main, at.main.s.workload
-    waves = main.plan.in_flight / w.batch
-    crowded = _of_batch(main, most(slots / waves, 1.0))
-    beside = decode_pass(crowded)._replace(cached=held_tokens(main))
-    more_s = bounds(crowded, forward(crowded, (beside, p))).estimate
-    more_s = most(more_s + draft_seconds(crowded, beside) - passes.full_s, 0.0)
-    prompts = p.sequences * p.new * main.plan.pp / p.prompt  # in each pass
-    own = p.prompt / p.new
-    each = more_s / prompts
-    decoding = passes.full_s
-    server_s = each + decoding / prompts
-    zero = 0.0 * each
-    return _Prompts(
-        Prompt(
-            zero, own * more_s, decoding, own, server_s, w.prompt_cv, w.prompt_cv, whole.later_s,
-            0.0, decoding / prompts,
-        ),
-        each,
-        1.0 + zero,
-    )  # fmt: skip
 
 
 def _rank(x: Any) -> int:

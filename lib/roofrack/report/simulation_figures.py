@@ -164,19 +164,12 @@ def closed(of: tuple[Curve, ...]) -> Figure:
     rows: list[dict[str, Any]] = []
     for curve in of:
         for p in curve.served:
-            pairs = [(n, p.get(f"closed_{n}"), p[n]) for n in COMPARED]
-            apart = [abs(c / s - 1.0) for _, c, s in pairs if c is not None and s]
-            trust = (
-                "simulation: no closed form"
-                if not apart
-                else "both"
-                if max(apart) <= CLOSE
-                else "simulation"
-            )
+            pairs = [(n, p[f"closed_{n}"], p[n]) for n in COMPARED]
+            off = p["closed_off"]
             row: dict[str, Any] = {"deployment": curve.name, RATE: p[RATE]}
             for name, form, simulated in pairs:
                 row |= {name: simulated, f"closed_{name}": form}
-            rows.append(row | {"apart": percent(max(apart)) if apart else None, "trust": trust})
+            rows.append(row | {"apart": None if off is None else percent(off), "trust": p["trust"]})
     return Figure(
         "closed",
         "Closed forms beside the simulation",

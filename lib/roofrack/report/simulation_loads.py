@@ -17,6 +17,8 @@ from roofrack.simulation.command import Simulated, shown_columns
 
 RATE = "arrivals_per_s"
 COST = "usd_per_mtok_at_load"
+CLOSED = "closed forms"
+"""What `trust` of a row says where a run is of too few requests."""
 QUEUE_SHARE = 0.5
 """Share of the mean time to first token from which on the queue, not the machine, sets it."""
 BEHIND = 0.95
@@ -76,13 +78,16 @@ def curves(found: Simulated) -> tuple[Curve, ...]:
     by = shown_columns(found.rows)
     rows = _counted(found)
     kinds: list[Any] = [*by, RATE]
-    totals = ("preemptions", "rejected", "recomputed_tokens", "computed_tokens", "counted")
-    totals += ("requests", "passes")
-    means = [n for n in rows.columns if n not in (*kinds, *totals, "lane", "seed")]
+    totals = [
+        *("preemptions", "rejected", "recomputed_tokens", "computed_tokens", "counted"),
+        *("requests", "passes"),
+    ]
+    means = [n for n in rows.columns if n not in (*kinds, *totals, "lane", "seed", "trust")]
     numeric = [n for n in means if rows[n].dtype.is_numeric() or rows[n].dtype == pl.Null]
     mean = rows.group_by(kinds, maintain_order=True).agg(
         pl.col(totals).sum(),
         pl.col(numeric).cast(pl.Float64).mean(),
+        pl.col("trust").first(),
         lanes=pl.col("lane"),
         runs=pl.len(),
     )
@@ -184,27 +189,30 @@ class Comparison:
     """Simulated against closed forms: `close` of `compared` numbers agree within CLOSE.
 
     `worst` is (column, point, closed, simulated) of the largest difference, `without` the loads
-    that have no closed forms.
+    that have no closed forms, `few` those with so few requests that the closed forms are surer.
     """
 
     compared: int
     close: int
     without: int
+    few: int
     worst: tuple[str, Row, float, float] | None
 
 
 def comparison(of: tuple[Curve, ...]) -> Comparison:
     """Compare the columns COMPARED at every load."""
-    compared = close = without = 0
+    compared = close = without = few = 0
     worst: tuple[str, Row, float, float] | None = None
     largest = 0.0
     for point in (p for curve in of for p in curve.served):
-        pairs = [(n, point.get(f"closed_{n}"), point[n]) for n in COMPARED]
-        pairs = [(n, c, s) for n, c, s in pairs if c is not None and s]
-        without += not pairs
+        pairs = [(n, point[f"closed_{n}"], point[n]) for n in COMPARED]
+        without += all(form is None for _, form, _ in pairs)
+        few += point["trust"] == CLOSED
         for name, form, simulated in pairs:
+            if form is None or not simulated:
+                continue
             apart = abs(form / simulated - 1.0)
             compared, close = compared + 1, close + (apart <= CLOSE)
             if apart > largest:
                 largest, worst = apart, (name, point, form, simulated)
-    return Comparison(compared, close, without, worst)
+    return Comparison(compared, close, without, few, worst)

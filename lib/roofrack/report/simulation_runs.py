@@ -52,21 +52,37 @@ def moment(curve: Curve) -> Row:
     return (curve.steady or curve.served)[-1]
 
 
+def series(found: Simulated, lane: int) -> pl.DataFrame:
+    """Return a run over time, without a last stretch that stands for all that came after it.
+
+    Passes are booked where they begin, so a stretch may hold more time than it is long: its means
+    are taken over that time.
+    """
+    some = found.series.filter(pl.col("lane") == lane).drop("lane")
+    lasts = found.rows.filter(pl.col("lane") == lane)["duration_s"][0]
+    held = pl.max_horizontal(pl.col("busy"), pl.lit(1.0))
+    even = some.with_columns(pl.col("running", "waiting", "kv_share", "busy") / held)
+    if even.height < 2:
+        return even
+    width = even["time_s"][1] - even["time_s"][0]
+    return even if even["time_s"][-1] + width / 2.0 >= lasts * (1.0 - 1e-9) else even.head(-1)
+
+
 def over_time(found: Simulated, curve: Curve) -> Figure:
     """Draw batch, queue and cache over time at the load of `moment`."""
     point = moment(curve)
-    series = found.series.filter(pl.col("lane") == point["lanes"][0]).drop("lane")
-    top = float(series["running"].max() or 0.0)  # type: ignore[arg-type]
-    queued = float(series["waiting"].max() or 0.0)  # type: ignore[arg-type]
-    filled = float(series["kv_share"].max() or 0.0)  # type: ignore[arg-type]
+    played = series(found, point["lanes"][0])
+    top = float(played["running"].max() or 0.0)  # type: ignore[arg-type]
+    queued = float(played["waiting"].max() or 0.0)  # type: ignore[arg-type]
+    filled = float(played["kv_share"].max() or 0.0)  # type: ignore[arg-type]
     return Figure(
         "time",
         f"One run over time, at {words.rate(point[RATE])}",
-        charts.over_time(series),
+        charts.over_time(played),
         f"At most {number(top)} sequences, {number(queued)} requests waiting and"
         f" {percent(filled)} of the cache in use.",
         f"{curve.name}, the highest load before the queue takes over; sums over its replicas.",
-        series,
+        played,
         {"time_s": "s"},
         {"running": "Batch", "waiting": "Queue", "kv_share": "KV cache in use"},
     )
@@ -76,8 +92,8 @@ def queues(found: Simulated, of: tuple[Curve, ...], curve: Curve) -> Figure:
     """Draw the queue over each run: at which load it grows without end."""
     rows, order = [], []
     for name, point in runs_of(of, curve):
-        some = found.series.filter(pl.col("lane") == point["lanes"][0]).drop("lane")
-        part = 100.0 * pl.col("time_s") / pl.col("time_s").max()
+        some = series(found, point["lanes"][0])
+        part = 100.0 * pl.col("time_s") / point["duration_s"]
         rows.append(
             charts.thinned(some.select(part.alias("part"), "waiting")).with_columns(
                 run=pl.lit(name)
@@ -102,7 +118,7 @@ def batches(found: Simulated, of: tuple[Curve, ...], curve: Curve) -> Figure:
     """Draw the share of time with at most so many sequences."""
     rows, order = [], []
     for name, point in runs_of(of, curve):
-        some = found.series.filter(pl.col("lane").is_in(point["lanes"]))
+        some = series(found, point["lanes"][0])
         rows.append(charts.quantiles(some["running"]).with_columns(run=pl.lit(name)))
         order.append(name)
     frame = pl.concat(rows)

@@ -87,9 +87,10 @@ def one_more(found: Simulated, curve: Curve) -> str:
     rates = [p[RATE] for p in curve.points]
     kept = np.interp(most + 1.0, rates, [p["goodput"] for p in curve.points])
     after = next(p for p in curve.points if p[RATE] == between[1])
-    told = f"One request/s more, and about {percent(float(kept), 3)} keep the limits: " * (
-        most + 1.0 <= rates[-1]
-    )
+    if most + 1.0 <= rates[-1] * (1.0 + 1e-9):
+        told = f"One request/s more, and about {percent(float(kept), 3)} keep the limits: at"
+    else:
+        told = "One request/s more is beyond the loads tried: at"
     missed = misses(found, after)
     rejected = after["rejected"] / after["requests"]
     worst = max(missed, key=lambda n: missed[n], default=None)
@@ -99,7 +100,7 @@ def one_more(found: Simulated, curve: Curve) -> str:
         cause = f"{NAMES[worst]} breaks, {percent(missed[worst])} of requests miss it"
         others = [f"{percent(missed[n])} miss {NAMES[n]}" for n in missed if n != worst]
         cause += f" ({', '.join(others)})" if others else ""
-    return f"{told}at {rate(after[RATE])} {cause}."
+    return f"{told} {rate(after[RATE])} {cause}."
 
 
 def payoff(curve: Curve) -> str:
@@ -261,13 +262,18 @@ def compared(told: Comparison) -> str:
     )
     if told.worst is None:
         return f"There are no closed forms to compare with.{left}"
+    if told.few:
+        loads = "load" if told.few == 1 else "loads"
+        left = f", but at {told.few} {loads} of few drawn requests the closed forms.{left}"
+    else:
+        left = f".{left}"
     name, point, form, simulated = told.worst
     words = f"{NAMES[name[:4]]} {name[5:8]}"
     return (
         f"Closed forms agree within {percent(CLOSE)} with {told.close} of {told.compared} medians"
         f" and p95 of TTFT and TPOT; farthest apart is {words} at {rate(point[RATE])},"
         f" {seconds(form)} against {seconds(simulated)} simulated. Where they differ by more, trust"
-        f" the simulation.{left}"
+        f" the simulation{left}"
     )
 
 

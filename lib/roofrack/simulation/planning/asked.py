@@ -62,7 +62,8 @@ def plan_asked(words: Sequence[str]) -> Plan:
         key, equals, value = word.partition("=")
         bare = key.lstrip("+~")
         if bare in KEYS[question] and equals:
-            own[bare] = _number(bare, value)
+            free = bare == "price.cached"  # some APIs charge nothing for it
+            own[bare] = _number(bare, value, least=0 if free else None)
         elif question == "wait" and bare == WAIT:
             items = value.strip("[]").split(",")
             waits = tuple(
