@@ -194,7 +194,8 @@ Requests arrive, wait, are computed and leave, pass by pass, with the cost model
   engine.KEY=...       budget, block, cache_tokens, reserve, prefix_tokens
   workload.batch=N     most sequences in flight; workload.wait_s: wait for others to join
   limits.ttft_s=X limits.tpot_s=X limits.share=0.95   what requests are promised, and how many
-  hardware=NAME ...    any other override, as of `roofrack point`; several values are several runs
+  hardware=NAME ...    any other override, as of `roofrack point`; several values are several runs;
+                       workload=chat if none is named
 
 What is simulated, and what is not: docs/simulation.md. Traces: docs/traces.md."""
 

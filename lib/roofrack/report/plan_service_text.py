@@ -142,10 +142,13 @@ def _waits(title: str, group: Sequence[Waited]) -> str:
 
 
 def _verdict(group: Sequence[Waited]) -> str:
-    zero, best = group[0], max(group, key=lambda one: one.saved)
+    zero = group[0]
+    fine = [one for one in group if one.run.kept] or [zero]  # waits that break no promise
+    best = max(fine, key=lambda one: one.saved)
     most = percent(zero.most)
     busy = percent(zero.run["busy_share"])
-    last = max(group, key=lambda one: one.wait_s)
+    last = max(fine, key=lambda one: one.wait_s)
+    within = " within the limits" if len(fine) < len(group) else ""
     joining = last.rate / last.deployment.replicas * last.wait_s
     if best.saved >= LITTLE:
         said = [
@@ -156,15 +159,15 @@ def _verdict(group: Sequence[Waited]) -> str:
         ]
     elif joining < 0.5 and zero.run["busy_share"] < 0.5:
         said = [
-            f"Waiting saves nothing here: in {quantity(last.wait_s, 's')} only "
+            f"Waiting saves nothing here{within}: in {quantity(last.wait_s, 's')} only "
             f"{number(joining, 2)} others come; full batches all the time would save {most} of "
             "the busy time"
         ]
     else:
         said = [
-            f"Waiting saves nothing here: whoever comes joins the next pass, which runs anyway for "
-            f"those under way (busy {busy} of the time). Who waits misses passes that would have "
-            f"carried him; full batches all the time would save {most} of the busy time"
+            f"Waiting saves nothing here{within}: whoever comes joins the next pass, which runs "
+            f"anyway for those under way (busy {busy} of the time). Who waits misses passes that "
+            f"would have carried him; full batches all the time would save {most} of the busy time"
         ]
     said.append(
         "Idle time is money only if other work or sleep fills it; machines can be given back only "

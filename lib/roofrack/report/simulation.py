@@ -119,11 +119,8 @@ def _sections(found: Simulated, of: tuple[Curve, ...], best: Curve | None) -> tu
     if best is not None:
         each = [inside.distribution(found, of, best)]
         if not found.series.is_empty():
-            each += [
-                inside.queues(found, of, best),
-                inside.over_time(found, best),
-                inside.batches(found, of, best),
-            ]
+            queue = [inside.queues(found, of, best)] if (found.series["waiting"] > 0).any() else []
+            each += [*queue, inside.over_time(found, best), inside.batches(found, of, best)]
         made.append(Section("Inside the runs", (), tuple(each)))
     tables = [figures.most(found)] if not found.most.is_empty() else []
     tables += [figures.closed(of)] if best is not None else []

@@ -107,8 +107,9 @@ def _channels(
         title=None,
         sort=list(KINDS),
         scale=alt.Scale(domain=list(KINDS), range=[[1, 0], [4, 4]]),
+        # beside a legend of colours there is no room for another: the caption says what is dashed
         legend=alt.Legend(symbolType="stroke", symbolSize=450)
-        if frame["kind"].n_unique() > 1
+        if frame["kind"].n_unique() > 1 and not legend
         else None,
     )
     return colour, shape, dash
@@ -233,11 +234,12 @@ def over_time(series: pl.DataFrame) -> Any:
     )
     panels = []
     for column, title, unit, colour in shown:
+        used = (data[column] > 0).any()  # an axis for nothing but zeros would reach below it
         chart = alt.Chart(data.select("time_s", column))
         chart = chart.mark_line(strokeWidth=1.4, color=theme.PALETTE[colour])
         chart = chart.encode(
             theme.axis(alt.X, "time_s", "Time", "s"),
-            theme.axis(alt.Y, column, title, unit, zero=True),
+            theme.axis(alt.Y, column, title, unit, zero=True, domain=None if used else [0, 1]),
         )
         tips = (("time_s", "Time", "s"), (column, title, unit))
         panels.append(theme.tooltips(chart, *tips).properties(height=220))

@@ -30,7 +30,7 @@ LABELS = {
     "kv_share": "KV cache in use",
     "most_per_s": "Highest load, requests/s",
     "most_per_s_per_chip": "for each chip",
-    "utilization": "Load over capacity, closed forms",
+    "utilization": "Utilisation",
 }
 UNITS = {name: "s" for name in LABELS if name.endswith("_s")} | {
     "value": "",
@@ -166,10 +166,11 @@ def closed(of: tuple[Curve, ...]) -> Figure:
         for p in curve.served:
             pairs = [(n, p[f"closed_{n}"], p[n]) for n in COMPARED]
             off = p["closed_off"]
-            row: dict[str, Any] = {"deployment": curve.name, RATE: p[RATE]}
+            row: dict[str, Any] = {"deployment": curve.name, RATE: p[RATE], "trust": p["trust"]}
+            row["apart"] = None if off is None else percent(off)
             for name, form, simulated in pairs:
                 row |= {name: simulated, f"closed_{name}": form}
-            rows.append(row | {"apart": None if off is None else percent(off), "trust": p["trust"]})
+            rows.append(row)
     return Figure(
         "closed",
         "Closed forms beside the simulation",

@@ -98,6 +98,8 @@ class Asked:
 
 SECTIONS: dict[str, type] = {"traffic": Traffic, "engine": Engine, "limits": Limits}
 RATE = "workload.arrivals_per_s"
+SERVED = "workload=chat"
+"""What is served if nothing says so; `roofrack point` decodes."""
 
 
 def asked(words: Sequence[str]) -> Asked:
@@ -124,6 +126,8 @@ def asked(words: Sequence[str]) -> Asked:
             rates = tuple(_number(key, Leaf("", above=0.0), item) for item in _items(value))
         else:
             others.append(word)
+    if not any(word.startswith(("workload=", "workload.phase=")) for word in others):
+        others.insert(0, SERVED)
     return Asked(
         **{name: kind(**given[name]) for name, kind in SECTIONS.items()},
         rates=rates,

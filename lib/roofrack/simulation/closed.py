@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from roofrack.simulation.asked import Limits
+from roofrack.simulation.asked import Engine, Limits
 from roofrack.simulation.capacity import at_load
 from roofrack.simulation.played import Played
 
@@ -31,8 +31,13 @@ FEW = 400
 COMPARED = ("ttft_p50_s", "ttft_p95_s", "tpot_p50_s", "tpot_p95_s")
 
 
-def closed_forms(played: Sequence[Played], limits: Limits) -> list[dict[str, Any]]:
-    """Return the closed forms of each run, as `closed_*` where a simulation has the column too."""
+def closed_forms(played: Sequence[Played], limits: Limits, engine: Engine) -> list[dict[str, Any]]:
+    """Return the closed forms of each run, as `closed_*` where a simulation has the column too.
+
+    None of a cache of another size than the machines', or of replicas that come and go.
+    """
+    if engine.cache_tokens or engine.scale_at:
+        return [dict.fromkeys((*(f"closed_{name}" for name in COLUMNS), *OWN)) for _ in played]
     return [_closed(one, limits) for one in played]
 
 

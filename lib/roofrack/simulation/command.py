@@ -14,7 +14,7 @@ from roofrack.errors import InfeasibleError
 from roofrack.simulation.asked import DRAWN, Asked, asked
 from roofrack.simulation.closed import closed_forms, trusted
 from roofrack.simulation.deployments import Deployment, deployments
-from roofrack.simulation.measured import kept_limits, row, series
+from roofrack.simulation.measured import grows, kept_limits, row, series
 from roofrack.simulation.played import Played, simulate
 
 LANES = 4096
@@ -79,10 +79,12 @@ def collected(
     question: Asked, labels: dict[str, str], played: Sequence[Played], refused: Sequence[str] = ()
 ) -> Simulated:
     """Return the tables of runs."""
-    forms = closed_forms(played, question.limits)
+    forms = closed_forms(played, question.limits, question.engine)
     rows = []
     for one, form in zip(played, forms, strict=True):
+        steady = question.traffic.source in ("poisson", "gamma")
         both = row(one, question.limits) | form
+        both["queue_grows"] = steady and grows(one, question.limits)
         drawn = question.traffic.source in DRAWN
         rows.append(both | trusted(both, int(one.counted.sum()), drawn))
     every = pl.DataFrame(
@@ -136,15 +138,15 @@ def shown_columns(rows: pl.DataFrame) -> list[str]:
 def most_load(rows: pl.DataFrame, question: Asked) -> pl.DataFrame:
     """Return for each deployment the highest rate whose share of requests keeps the limits.
 
-    Means over seeds; between the last rate that keeps them and the next, the share is taken to be
-    linear in the rate. Without limits, and where no rate or each of them keeps them, as `told`.
+    Means over seeds; between the last rate that keeps them and the next, the share and the bill
+    are taken to be linear in the rate. A queue that grows keeps no limit. Without limits, and where no rate or each of them keeps them, as `told`.
     """
     limits = question.limits
     if not (np.isfinite(limits.ttft_s) or np.isfinite(limits.tpot_s)):
         return pl.DataFrame()
     by = shown_columns(rows)
     mean = rows.group_by([*by, "arrivals_per_s"], maintain_order=True).agg(
-        pl.col("goodput", "usd_per_mtok_at_load", "chips").mean()
+        pl.col("goodput", "usd_per_mtok_at_load", "chips").mean(), pl.col("queue_grows").any()
     )
     found = []
     groups = mean.group_by(by, maintain_order=True) if by else [((), mean)]
@@ -158,7 +160,8 @@ def _crossing(ordered: pl.DataFrame, share: float) -> dict[str, Any]:
     rates, kept = ordered["arrivals_per_s"].to_numpy(), ordered["goodput"].to_numpy()
     cost = ordered["usd_per_mtok_at_load"].to_numpy()
     chips = float(ordered["chips"][0])
-    fails = np.flatnonzero(kept < share)
+    grown = ordered["queue_grows"].to_numpy()
+    fails = np.flatnonzero((kept < share) | grown)
     if not fails.size:
         i = len(rates) - 1
         told, rate, usd = "at least: no rate tried breaks the limits", rates[i], cost[i]
@@ -166,10 +169,12 @@ def _crossing(ordered: pl.DataFrame, share: float) -> dict[str, Any]:
         told, rate, usd = "below every rate tried", None, None
     else:
         i = int(fails[0])
-        part = (kept[i - 1] - share) / (kept[i - 1] - kept[i])
+        # a queue that grows keeps promises only as long as the run is short
+        part = (kept[i - 1] - share) / (kept[i - 1] - kept[i]) if kept[i] < share else 0.0
         rate = rates[i - 1] + part * (rates[i] - rates[i - 1])
-        usd = cost[i - 1] + part * (cost[i] - cost[i - 1])
-        told = "between two rates"
+        bill = cost * rates  # what hardly changes with the load
+        usd = (bill[i - 1] + part * (bill[i] - bill[i - 1])) / rate
+        told = "between two rates" if kept[i] < share else "the queue grows at the next rate"
     return {
         "chips": chips,
         "most_per_s": None if rate is None else float(rate),

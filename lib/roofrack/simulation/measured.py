@@ -100,6 +100,22 @@ def kept_limits(of: Played, limits: Limits) -> npt.NDArray[np.bool_]:
     return kept & np.isfinite(of.done_s)
 
 
+def grows(of: Played, limits: Limits) -> bool:
+    """Tell whether first tokens come later and later: a longer run would have no steady state.
+
+    From the middle fifth of the requests to the last by half, and by a tenth of what is promised
+    or, without a promise, of what a request takes: choices, between chance and what ends badly.
+    """
+    done = np.isfinite(of.done_s)
+    waits = (of.first_s - of.arrival_s)[done]
+    fifth = len(waits) // 5
+    if not fifth:
+        return False
+    middle, end = waits[2 * fifth : 3 * fifth].mean(), waits[-fifth:].mean()
+    usual = float(np.median((of.done_s - of.arrival_s)[done]))
+    return bool(end > 1.5 * middle and end - middle > 0.1 * min(limits.ttft_s, usual))
+
+
 def kv_share(of: Played) -> float | None:
     """Return the tokens that decoding sequences hold over what there is room for, while busy."""
     seconds, tokens = of.ran.by_time[:, 0].sum(), of.ran.by_time[:, 3].sum()
@@ -112,17 +128,20 @@ def series(of: Played) -> dict[str, Floats]:
     Sums over replicas.
     """
     spent, running, waiting, tokens = of.ran.by_time.T
-    width = of.ran.bin_s
+    width, replicas = of.ran.bin_s, len(of.ran.busy_s)
     used = np.flatnonzero(spent > 0)
     last = int(used[-1]) + 1 if used.size else 0
-    replicas = len(of.ran.busy_s)
+    if last == len(spent) and np.nanmax(of.done_s) > last * width:
+        last -= 1  # what comes after the parts is in the last of them
+    # passes count where they begin; more than one begins where it is busier than it can be
+    over = np.maximum(spent / (width * replicas), 1.0) * width
     room = of.deployment.cache_tokens * replicas
     return {
         "time_s": (np.arange(last) + 0.5) * width,
-        "running": running[:last] / width,
-        "waiting": waiting[:last] / width,
-        "kv_share": tokens[:last] / width / room,
-        "busy": spent[:last] / width / replicas,
+        "running": (running / over)[:last],
+        "waiting": (waiting / over)[:last],
+        "kv_share": (tokens / over)[:last] / room,
+        "busy": (spent / over)[:last] / replicas,
     }
 
 
