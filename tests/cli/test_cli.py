@@ -26,8 +26,10 @@ def roofrack(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProc
 def test_help_names_the_verbs_that_are_there(tmp_path: Path):
     run = roofrack("--help", cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")
-    assert all(f"  {verb} " in run.stdout for verb in ("point", "sweep", "report"))
-    assert "simulate" not in run.stdout
+    assert all(
+        f"  {verb} " in run.stdout for verb in ("point", "sweep", "simulate", "plan", "report")
+    )
+    assert "advise" not in run.stdout
     assert roofrack(cwd=tmp_path).stdout == run.stdout
 
 
@@ -83,7 +85,7 @@ def test_info_shows_where_the_configuration_comes_from(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("roofrack ", "point sweep search import calibrate validate timeline report"),
+        ("roofrack ", "point sweep search simulate plan import calibrate validate timeline report"),
         ("roofrack po", "point"),
         ("roofrack point hardware=h100_s", "hardware=h100_sxm"),
         ("roofrack sweep workload.ph", "workload.phase="),
@@ -100,8 +102,8 @@ LONG = "batch=[" + ",".join(map(str, range(10_000))) + "]"
 BAD = [
     (
         ["pont"],
-        "pont: no such verb; allowed: point, sweep, search, import, calibrate, validate, timeline, "
-        "report. Did you mean 'point'?",
+        "pont: no such verb; allowed: point, sweep, search, simulate, plan, import, calibrate, "
+        "validate, timeline, report. Did you mean 'point'?",
     ),
     (["point", "hardware=h1000_sxm"], "Did you mean 'h100_sxm'?"),
     (["point", "hardwre=b200"], "hardwre=b200: no such key"),

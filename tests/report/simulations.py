@@ -29,7 +29,7 @@ def row(rate: float, **changes: Any) -> dict[str, Any]:
                  "goodput"):  # fmt: skip
         made[f"closed_{name}"] = made[name]
     made |= {"utilization": rate / 8.0, "capacity_per_s": 8.0, "slots_at_load": 64.0}
-    return made | {"closed_off": 0.0, "trust": "either"} | changes
+    return made | {"queue_grows": False, "closed_off": 0.0, "trust": "either"} | changes
 
 
 def requests(lane: int, of: Mapping[str, Any], count: int = 100) -> pl.DataFrame:

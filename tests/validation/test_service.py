@@ -181,7 +181,8 @@ def test_rows_with_arrivals_are_simulated(table: pl.DataFrame) -> None:
         assert 0.85 * asked_for < by[row["id"], "tokens_per_s"]["predicted"] < 1.1 * asked_for
     more = by[fast["id"], "tpot_s"]["predicted"] / by[slow["id"], "tpot_s"]["predicted"]
     assert fast["rate_per_s"] > slow["rate_per_s"] and more > 1.1
-    bad = some.head(1).with_columns(overrides=pl.lit("model=llama3_1_405b parallelism=single workload=chat"))
+    never = "model=llama3_1_405b parallelism=single workload=chat"
+    bad = some.head(1).with_columns(overrides=pl.lit(never))
     told = service_runs.left_out(service_runs.service_lines(table=bad))
     assert told["rows"].to_list() == [1] and "no memory for a KV cache" in told["reason"][0]
 

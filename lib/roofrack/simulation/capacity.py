@@ -11,7 +11,7 @@ from roofrack.simulation.deployments import Deployment
 from roofrack.tables import FEATURES
 
 
-def at_load(of: Deployment, **leaves: float) -> Mapping[str, Any]:
+def at_load(of: Deployment, **leaves: Any) -> Mapping[str, Any]:
     """Return the estimate of a deployment with leaves of its workload replaced."""
     s = of.scenario
     features = tuple(name for name in FEATURES if name in (*s.features, "load"))

@@ -44,12 +44,12 @@ class Simulated:
 def answer(words: Sequence[str], config_dir: str | Path | None = None) -> Simulated:
     """Return what a simulation of these words finds; raise InputError or InfeasibleError."""
     question = asked(words)
-    found, labels, refused = _deployments(question, config_dir)
+    found, labels, refused = all_deployments(question, config_dir)
     played = simulate(found, question)
     return collected(question, labels, played, refused)
 
 
-def _deployments(
+def all_deployments(
     question: Asked, config_dir: str | Path | None
 ) -> tuple[list[Deployment], dict[str, str], tuple[str, ...]]:
     """Return all deployments; those that cannot run are told, unless there is but one."""
@@ -139,7 +139,8 @@ def most_load(rows: pl.DataFrame, question: Asked) -> pl.DataFrame:
     """Return for each deployment the highest rate whose share of requests keeps the limits.
 
     Means over seeds; between the last rate that keeps them and the next, the share and the bill
-    are taken to be linear in the rate. A queue that grows keeps no limit. Without limits, and where no rate or each of them keeps them, as `told`.
+    are taken to be linear in the rate. A queue that grows keeps no limit. Without limits there is
+    none; where no rate or each of them keeps them, as `told`.
     """
     limits = question.limits
     if not (np.isfinite(limits.ttft_s) or np.isfinite(limits.tpot_s)):

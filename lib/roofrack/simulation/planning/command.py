@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from roofrack.errors import InputError
-from roofrack.simulation.command import _deployments as composed
+from roofrack.simulation.command import all_deployments as composed
 from roofrack.simulation.deployments import Deployment
 from roofrack.simulation.planning.asked import Plan, plan_asked
 from roofrack.simulation.planning.least import Fleet, least_fleets
