@@ -28,9 +28,11 @@ def by_jax(scenario: Scenario, column: str) -> dict[str, np.ndarray]:
         slope = jax.grad(lambda s: estimate(s)[column].sum())(traced)
         values = {e.path: np.asarray(e.value) for e in entries(scenario, LEVELS)}
         at_points = np.asarray(estimate(traced)[column])
-        return {
-            e.path: np.asarray(e.value) * values[e.path] / at_points for e in entries(slope, LEVELS)
-        }
+        with np.errstate(invalid="ignore"):  # a limit of infinity has no elasticity
+            return {
+                e.path: np.asarray(e.value) * values[e.path] / at_points
+                for e in entries(slope, LEVELS)
+            }
 
 
 @cache

@@ -6,7 +6,7 @@ import pytest
 from roofrack.simulation.clocks import BATCHES, CONTEXTS, Clock, batch_nodes
 from roofrack.simulation.lanes import Lane, Stream, play
 
-REQUESTS = 40_000
+REQUESTS = 20_000
 
 
 def linear(slots, each=0.0, prompt=0.0):
@@ -41,12 +41,16 @@ def waits(load, service, seed):
 def test_wait_of_constant_and_exponential_service():
     for load in (0.3, 0.7):
         deterministic = np.mean([waits(load, lambda r, n: np.ones(n), s).mean() for s in (0, 1)])
-        assert deterministic == pytest.approx(load / (2.0 * (1.0 - load)), rel=0.05)  # M/D/1
-        exponential = waits(load, lambda r, n: r.exponential(size=n), 2).mean()
+        assert deterministic == pytest.approx(load / (2.0 * (1.0 - load)), rel=0.06)  # M/D/1
+        exponential = np.mean(
+            [waits(load, lambda r, n: r.exponential(size=n), s).mean() for s in (2, 3)]
+        )
         assert exponential == pytest.approx(load / (1.0 - load), rel=0.1)  # M/M/1
 
 
-@pytest.mark.parametrize("kind", ["constant", "exponential", "two"])
+@pytest.mark.parametrize(
+    "kind", ["exponential", *(pytest.param(k, marks=pytest.mark.slow) for k in ("constant", "two"))]
+)
 def test_sojourn_of_shared_processors_does_not_ask_for_the_law_of_lengths(kind):
     """M/G/1-PS: a pass of n sequences takes n quanta, so that each gets 1/n of the machine."""
     rng, load, mean = np.random.default_rng(3), 0.6, 40.0

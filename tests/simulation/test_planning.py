@@ -107,12 +107,14 @@ def test_the_least_machines_are_those_of_simulating_all():
 
 
 def test_replicas_take_chips_and_money_with_them():
-    of = command._deployments(plan_asked(["wait", *SMALL, "workload.arrivals_per_s=1"]).run, None)
+    of = command.all_deployments(
+        plan_asked(["wait", *SMALL, "workload.arrivals_per_s=1"]).run, None
+    )
     three, own = replicated(of[0][0], 3), dict(of[0][0].row)
     assert three.replicas == 3
     assert (three.row["chips"], three.row["usd_per_hour"]) == (3.0, 3.0 * own["usd_per_hour"])
     assert three.scenario is of[0][0].scenario  # and so its clock
-    whole = command._deployments(
+    whole = command.all_deployments(
         plan_asked(["wait", *SMALL, "parallelism.replicas=3", "workload.arrivals_per_s=1"]).run,
         None,
     )

@@ -155,7 +155,8 @@ def batch(found: Simulated, of: tuple[Curve, ...]) -> Figure:
     """Draw the batch against the load."""
     return _figure(
         found, of, "batch", "How many share a batch", {"batch_at_load": ""}, "Batch", "sequences",
-        "Sequences that decode together in an instance, a mean over the time that any does.",
+        "Sequences in flight in an instance, those whose prompt is computed included: a mean over"
+        " the time that it works.",
     )  # fmt: skip
 
 
