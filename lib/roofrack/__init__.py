@@ -1,8 +1,8 @@
 """roofrack: what a large language model costs on given hardware, why, and what to change.
 
-The Python contract: `scenario`, `estimate`, `sweep`, `load`, `search`, `elasticities`,
-`solve`, `calibrate`, `timeline`, `validate`. Loaded on first use, so that `import roofrack` costs
-nothing.
+The Python contract: `scenario`, `estimate`, `sweep`, `load`, `search`, `elasticities`, `solve`,
+`simulate`, `calibrate`, `timeline`, `validate`. Loaded on first use, so that `import roofrack`
+costs nothing.
 """
 
 from pathlib import Path
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         load,
         scenario,
         search,
+        simulate,
         solve,
         sweep,
         timeline,
@@ -29,6 +30,7 @@ __all__ = [
     "load",
     "scenario",
     "search",
+    "simulate",
     "solve",
     "sweep",
     "timeline",
