@@ -35,6 +35,17 @@ def namespace(*values: Number) -> Any:
     return np
 
 
+@contextmanager
+def any_rank() -> Iterator[None]:
+    """Let arrays of different ranks meet, whatever JAX is told: for axes of a function's own."""
+    jax = sys.modules.get("jax")
+    if jax is None:
+        yield
+        return
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
+
 def choose(condition: Number, this: Number, other: Number) -> Number:
     """Return `this` where `condition` holds, else `other`; shapes broadcast."""
     if isinstance(condition, bool | np.bool_):

@@ -49,7 +49,7 @@ def points(phase: str, overlap: str = "smooth", quantize: bool = True) -> Scenar
     [
         pytest.param("decode", "smooth", "usd_per_mtok", marks=pytest.mark.slow),
         pytest.param("decode", "ideal", "step_s", marks=pytest.mark.slow),
-        ("prefill", "smooth", "ttft_s"),
+        pytest.param("prefill", "smooth", "ttft_s", marks=pytest.mark.slow),
         pytest.param("serve", "smooth", "joule_per_token", marks=pytest.mark.slow),
         pytest.param("decode", "smooth", "mem_total_bytes", marks=pytest.mark.slow),
     ],

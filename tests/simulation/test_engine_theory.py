@@ -38,6 +38,7 @@ def waits(load, service, seed):
     return ran.admitted_s - arrival
 
 
+@pytest.mark.slow
 def test_wait_of_constant_and_exponential_service():
     for load in (0.3, 0.7):
         deterministic = np.mean([waits(load, lambda r, n: np.ones(n), s).mean() for s in (0, 1)])

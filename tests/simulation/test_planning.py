@@ -248,6 +248,7 @@ def test_promises_that_nobody_told_are_marked():
     assert tiers.caps(256) == [1, 4, 16, 64] and tiers.caps(1) == [1]
 
 
+@pytest.mark.slow
 def test_fewer_users_in_a_batch_are_served_faster_and_dearer(monkeypatch):
     for name, few in {"FIRST": (0.25, 1.1), "BETWEEN": 1, "ROUNDS": 1}.items():
         monkeypatch.setattr(loads, name, few)

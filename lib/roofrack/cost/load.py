@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from roofrack.arithmetic import Number, choose, divide, least, most, total
+from roofrack.arithmetic import Number, any_rank, choose, divide, least, most, total
 from roofrack.cost import queues, waits
 from roofrack.cost.forward import forward
 from roofrack.cost.memory import memory
@@ -50,6 +50,7 @@ _NEVER = 1e9
 UNLOADED: dict[str, Number] = dict.fromkeys(COLUMNS, NONE)
 
 
+@any_rank()
 def at_load(at: Places, spell: Spell, usd_per_s: Number) -> dict[str, Number]:
     """Return the columns of `workload.arrivals_per_s`, and `goodput`.
 
