@@ -169,3 +169,29 @@ def test_what_cannot_be_served_is_said():
         answer([*SMALL, "model=llama3_1_70b", "workload.arrivals_per_s=1"])
     with pytest.raises(InputError, match=r"give workload\.arrivals_per_s"):
         one()
+
+
+def test_runs_together_are_those_of_each_alone():
+    words = [word for word in SMALL if not word.startswith("batch")]
+    words += ["workload.arrivals_per_s=25", "workload.output_cv=0.5"]
+    both = answer([*words, "batch=20,24"]).rows
+    for row in both.iter_rows(named=True):
+        alone = answer([*words, f"batch={row['batch']}"]).rows.row(0, named=True)
+        assert row["tpot_p95_s"] == pytest.approx(alone["tpot_p95_s"], rel=1e-9)
+        assert row["ttft_p95_s"] == pytest.approx(alone["ttft_p95_s"], rel=1e-9)
+
+
+def test_a_time_brings_more_requests_at_a_higher_rate():
+    words = [word for word in SMALL if not word.startswith("traffic")]
+    found = answer([*words, "traffic.duration_s=60", "workload.arrivals_per_s=2,8"]).rows
+    few, many = found["requests"].to_list()
+    assert 90 < few < 150 and 400 < many < 560
+
+
+def test_a_lone_prompt_takes_a_pipeline_as_long_as_the_estimate_says():
+    alike = ("workload.prompt_cv=0", "workload.output_cv=0", "parallelism.pp=4")
+    found = one("workload.arrivals_per_s=0.01", *alike).rows.row(0, named=True)
+    alone = [word for word in SMALL if word.split("=")[0] not in ("batch", "traffic.requests")]
+    with np.errstate(all="ignore"):
+        lone = estimate(api.scenario(*alone, *alike, "batch=1"))
+    assert found["ttft_p50_s"] == pytest.approx(float(lone["ttft_s"]), rel=0.08)

@@ -4,7 +4,7 @@ What a serving engine runs next, for a simulation of it and for closed forms; `s
 the passes of a steady state.
 """
 
-from roofrack.arithmetic import Number, ceil, divide, least, most
+from roofrack.arithmetic import Number, ceil, choose, divide, least, most
 from roofrack.cost.forward import forward
 from roofrack.cost.memory import activation_bytes, memory
 from roofrack.cost.overlap import bounds
@@ -16,7 +16,9 @@ from roofrack.cost.site import Site
 
 def decode_of(at: Site, batch: Number, context: Number) -> Pass:
     """Return the pass of `batch` sequences of the whole instance, with `context` tokens each."""
-    return Pass(True, batch / at.plan.pp, 1.0 + at.s.workload.draft_tokens, context, 1.0)
+    # a sequence cannot be divided over micro-batches
+    each = choose(batch > 0, most(batch / at.plan.pp, 1.0), 0.0)
+    return Pass(True, each, 1.0 + at.s.workload.draft_tokens, context, 1.0)
 
 
 def prompts_of(at: Site, new: Number, attended: Number) -> Pass:
@@ -26,7 +28,9 @@ def prompts_of(at: Site, new: Number, attended: Number) -> Pass:
     of pairs stand for those there are: one, or as many as are too short to attend to more, or one
     for each attention rank, over which prompt tokens are taken to be spread evenly.
     """
-    tokens = new / at.plan.pp
+    # under pipelining prompts go in as many micro-batches as there are prompts
+    waves = least(at.plan.pp, most(new / (2.0 * most(attended, 0.5)), 1.0))
+    tokens = new / waves
     spread = least(at.plan.attention_ranks, tokens)
     # whole ones, since the busiest rank counts
     chunks = ceil(most(tokens / (2.0 * most(attended, 0.5)), spread))

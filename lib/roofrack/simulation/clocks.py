@@ -106,6 +106,8 @@ def new_nodes(most: float, ranks: float) -> Floats:
 def tables(clocks: Sequence[Clock], slots: int) -> Tables:
     """Return clocks of the same nodes of batches as the arrays of the compiled loop."""
     batch = clocks[0].batch
+    if any(not np.array_equal(one.batch, batch) for one in clocks):
+        raise ValueError("clocks of one call have the same nodes of batches")
     numbers = np.arange(slots + 1)
     below = np.clip(np.searchsorted(batch, numbers, "right") - 1, 0, BATCHES - 2)
     share = (numbers - batch[below]) / (batch[below + 1] - batch[below])

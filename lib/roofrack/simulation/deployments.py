@@ -10,8 +10,9 @@ import numpy as np
 from roofrack.conversion import Study
 from roofrack.cost import estimate
 from roofrack.cost.layout import CHUNK_REASON, reasons
-from roofrack.cost.mixed import cache_tokens, prompts_of
+from roofrack.cost.mixed import cache_tokens, decode_of, prompts_of
 from roofrack.cost.passes import Places, places
+from roofrack.cost.shares import Pass
 from roofrack.cost.site import site
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.nouns import Scenario
@@ -102,7 +103,7 @@ def _deployment(
         raise InfeasibleError(f"the plan cannot run: {told}; `roofrack point` says more")
     slots = int(w.batch * (at.main.plan.pp if s.plan.pp_batch == 0 else 1.0))
     budget = _budget(s, at, policy, engine, slots)
-    tokens = engine.cache_tokens or _cache_tokens(s, at, budget)
+    tokens = engine.cache_tokens or _cache_tokens(s, at, budget, slots)
     if tokens < 1:
         raise InfeasibleError(
             "the weights and buffers leave no memory for a KV cache; `roofrack point` shows them"
@@ -155,7 +156,9 @@ CHUNK, PROMPTS = 2048, 8192
 Round numbers of the size that engines begin with; both are reported."""
 
 
-def _cache_tokens(s: Scenario, at: Places, budget: int) -> float:
+def _cache_tokens(s: Scenario, at: Places, budget: int, slots: int) -> float:
     mean = float(s.workload.prompt + s.workload.output / 2.0)
-    passes = () if at.separate > 0 else (prompts_of(at.main, float(budget), mean / 2.0),)
+    passes: tuple[Pass, ...] = (decode_of(at.main, float(slots), mean),)
+    if at.separate == 0:
+        passes = (*passes, prompts_of(at.main, float(budget), mean / 2.0))
     return float(cache_tokens(at, passes, mean))

@@ -91,7 +91,7 @@ def _calls(lanes: Sequence[Lane]) -> list[list[int]]:
     """Return the numbers of the lanes of each call: those of one shape, the busiest together."""
     shapes: dict[tuple[int, ...], list[int]] = {}
     for number, lane in enumerate(lanes):
-        shape = (_padded(lane.slots), _power(lane.replicas), _padded(len(lane.stream.prompt)))
+        shape = (size_of(lane.slots), _power(lane.replicas), size_of(len(lane.stream.prompt)))
         shapes.setdefault(shape, []).append(number)
     calls = []
     for (slots, replicas, _), numbers in shapes.items():
@@ -107,7 +107,7 @@ def _power(count: int) -> int:
     return 1 << max(count - 1, 0).bit_length()
 
 
-def _padded(count: int) -> int:
+def size_of(count: int) -> int:
     """Return a size of arrays: the next of 2^k and 1.5 * 2^k."""
     power = _power(count)
     return power * 3 // 4 if power >= 8 and count <= power * 3 // 4 else power
@@ -119,7 +119,7 @@ def _call(lanes: Sequence[Lane]) -> list[Ran]:
 
     size = next(n for n in TOGETHER if n >= len(lanes))
     padded = [*lanes, *[lanes[0]] * (size - len(lanes))]
-    slots = _padded(max(lane.slots for lane in lanes))
+    slots = size_of(max(lane.slots for lane in lanes))
     streams = list({id(lane.stream): lane.stream for lane in padded}.values())
     clocks = list({id(lane.clock): lane.clock for lane in padded}.values())
     stream_of = {id(one): i for i, one in enumerate(streams)}
@@ -143,7 +143,7 @@ def _call(lanes: Sequence[Lane]) -> list[Ran]:
     clocks += [clocks[0]] * (_power(len(clocks)) - len(clocks))
     streams += [streams[0]] * (_power(len(streams)) - len(streams))
     replicas = _power(max(lane.replicas for lane in lanes))
-    most = _padded(max(len(one.prompt) for one in streams))
+    most = size_of(max(len(one.prompt) for one in streams))
     outcome = run(
         _stacked(streams, most), rules, tables(clocks, slots), slots=slots, replicas=replicas
     )

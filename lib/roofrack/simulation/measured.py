@@ -53,7 +53,7 @@ def row(of: Played, limits: Limits) -> dict[str, Any]:
         "tokens_per_s": tokens / makespan if makespan else None,
         "requests_per_s": float(done.sum()) / makespan if makespan else None,
         "duration_s": makespan,
-        "goodput": float(kept[of.counted | ~done].mean()) if len(kept) else None,
+        "goodput": float(kept[of.settled].mean()) if len(kept) else None,
         "goodput_per_s": float(kept.sum()) / makespan if makespan else None,
         "chips": d.row["chips"],
         "replicas_on": paid / makespan if makespan else None,

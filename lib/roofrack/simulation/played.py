@@ -17,7 +17,7 @@ from roofrack.simulation.asked import DRAWN, POLICIES, Asked
 from roofrack.simulation.capacity import capacity
 from roofrack.simulation.clocks import Reach, clock
 from roofrack.simulation.deployments import Deployment
-from roofrack.simulation.lanes import Lane, Ran, Stream, play
+from roofrack.simulation.lanes import Lane, Ran, Stream, play, size_of
 from roofrack.simulation.state import ASSIGNED, LEAST_LOADED, ROUND_ROBIN
 from roofrack.traffic import Requests
 
@@ -36,8 +36,8 @@ class Played:
 
     `requests` in order of arrival, `arrival_s` as they came in this lane; `first_s` and `done_s`
     absolute, NaN where a request was rejected; `admitted_s` when its prompt began to be computed,
-    `cached` tokens of it found in a cache. `counted` tells who counts in percentiles; `scales`
-    whether replicas come and go.
+    `cached` tokens of it found in a cache. `counted` tells who counts in percentiles, `settled`
+    who came after the warm-up; `scales` whether replicas come and go.
     """
 
     deployment: Deployment
@@ -50,6 +50,7 @@ class Played:
     admitted_s: Floats
     cached: npt.NDArray[np.int64]
     counted: npt.NDArray[np.bool_]
+    settled: npt.NDArray[np.bool_]
     ran: Ran
     prefill: Ran | None
     scales: bool
@@ -104,7 +105,8 @@ class Job:
         if first is None:
             return self.lane
         stream, _ = self._handed(first)
-        return self.lane._replace(stream=stream, stretch=1.0, prefilled=True)
+        # who waited for others did so before the prompt
+        return self.lane._replace(stream=stream, stretch=1.0, prefilled=True, wait_s=0.0)
 
     def _handed(self, first: Ran) -> tuple[Stream, npt.NDArray[np.int64]]:
         """Return requests as they come to the pool that decodes, and which they are."""
@@ -126,11 +128,11 @@ class Job:
             done_s, admitted_s = first.first_s.copy(), first.admitted_s
             done_s[order] = ran.done_s
             first_s = np.where(np.isfinite(done_s), first.first_s, np.nan)
-        counted = np.isfinite(done_s)
-        counted[: int(self.warmup * len(counted))] = False
+        settled = np.arange(len(done_s)) >= int(self.warmup * len(done_s))
+        counted = np.isfinite(done_s) & settled
         return Played(
             self.deployment, self.rate, self.seed, self.requests, arrival, first_s, done_s,
-            admitted_s, self.stream.cached, counted, ran, first, self.lane.scale_at > 0,
+            admitted_s, self.stream.cached, counted, settled, ran, first, self.lane.scale_at > 0,
         )  # fmt: skip
 
 
@@ -174,8 +176,9 @@ class Maker:
         requests, stretch = self._requests(of, rate, seed)
         stream = self._stream(of, requests, seed)
         longest = float((requests.prompt + requests.output).max())
+        # lanes of one call share the nodes of their batches
         reach = Reach(
-            of.slots, longest, float(requests.prompt.max()),
+            size_of(of.slots), longest, float(requests.prompt.max()),
             float(max(of.budget, requests.prompt.max())), of.policy == "chunked",
         )  # fmt: skip
         routing = {"round_robin": ROUND_ROBIN, "least_loaded": LEAST_LOADED, "prefix": ASSIGNED}
@@ -255,10 +258,10 @@ class Maker:
             w.cached,
             *(_cv(w, n) for n in ("prompt", "output", "arrival")),
         )
-        key = ("requests", t.source, drawn_at, seed, *map(float, shape))
         count: dict[str, Any] = {"n": int(t.requests) or REQUESTS}
         if t.duration_s:
             count = {"duration_s": t.duration_s * rate / drawn_at}
+        key = ("requests", t.source, drawn_at, seed, *map(float, shape), *count.items())
         return self._once(key, lambda: self._drawn(w, drawn_at, seed, count)), drawn_at / rate
 
     def _drawn(self, w: Any, rate: float, seed: int, count: Mapping[str, Any]) -> Requests:
