@@ -3,6 +3,7 @@
 What they need is imported when one of them is run.
 """
 
+import argparse
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,8 +51,7 @@ def _calibrate(words: list[str]) -> None:
     if flags.help:
         print(command.USAGE)
         return
-    if flags.show or flags.shell_completion or flags.multirun:
-        raise InputError("calibrate takes the flags --help and --config-dir only")
+    _overrides_only("calibrate", flags)
     print(command.run(flags.overrides, flags.config_dir))
 
 
@@ -78,8 +78,7 @@ def _search(words: list[str]) -> None:
     if flags.help or not flags.overrides:
         print(SEARCH_USAGE)
         return
-    if flags.show or flags.shell_completion or flags.multirun:
-        raise InputError("search takes the flags --help and --config-dir only")
+    _overrides_only("search", flags)
     caching.keep_compiled()
     from roofrack.report.search_text import text
     from roofrack.searching import answer
@@ -93,8 +92,7 @@ def _simulate(words: list[str]) -> None:
     if flags.help or not flags.overrides:
         print(SIMULATE_USAGE)
         return
-    if flags.show or flags.shell_completion or flags.multirun:
-        raise InputError("simulate takes the flags --help and --config-dir only")
+    _overrides_only("simulate", flags)
     given = [word for word in flags.overrides if not word.startswith("out=")]
     named = [word for word in flags.overrides if word.startswith("out=")]
     default = time.strftime("outputs/simulate/%Y-%m-%d_%H-%M-%S")
@@ -113,8 +111,7 @@ def _plan(words: list[str]) -> None:
     if flags.help or not flags.overrides:
         print(PLAN_USAGE)
         return
-    if flags.show or flags.shell_completion or flags.multirun:
-        raise InputError("plan takes the flags --help and --config-dir only")
+    _overrides_only("plan", flags)
     caching.keep_compiled()
     from roofrack import api
     from roofrack.report.plan_text import text
@@ -140,8 +137,7 @@ def _report(words: list[str]) -> None:
 def _timeline(words: list[str]) -> None:
     """Write one training step as a trace, and print what it shows."""
     flags = arguments.parse(words)
-    if flags.show or flags.shell_completion or flags.multirun:
-        raise InputError("timeline takes the flags --help and --config-dir only")
+    _overrides_only("timeline", flags)
     if not flags.overrides or "=" in flags.overrides[0]:
         raise InputError(f"timeline takes the file to write first: timeline {TIMELINE_USAGE}")
     path, *overrides = flags.overrides
@@ -153,6 +149,12 @@ def _timeline(words: list[str]) -> None:
     timelines.write(Path(path), found.trace)
     print(text(found.summary))
     print(f"\n{arguments.shown(Path(path))}: open it in ui.perfetto.dev or chrome://tracing")
+
+
+def _overrides_only(verb: str, flags: argparse.Namespace) -> None:
+    """Raise InputError for flags that are Hydra's, in a verb that does not start it."""
+    if flags.show or flags.shell_completion or flags.multirun:
+        raise InputError(f"{verb} takes the flags --help and --config-dir only")
 
 
 def _exports(chosen: dict[str, str]) -> tuple[str, ...]:

@@ -12,7 +12,9 @@ from roofrack.fields import Leaf
 
 POLICIES = ("prefill_first", "decode_first", "chunked")
 ROUTINGS = ("round_robin", "least_loaded", "prefix")
-DRAWN = ("poisson", "gamma", "diurnal")
+STEADY = ("poisson", "gamma")
+"""Traffic whose rate does not change: only in its runs do later requests say what comes after."""
+DRAWN = (*STEADY, "diurnal")
 AUTO = "auto"
 
 

@@ -11,14 +11,11 @@ import polars as pl
 from roofrack import config
 from roofrack.conversion import to_study
 from roofrack.errors import InfeasibleError
-from roofrack.simulation.asked import DRAWN, Asked, asked
+from roofrack.simulation.asked import DRAWN, STEADY, Asked, asked
 from roofrack.simulation.closed import closed_forms, trusted
 from roofrack.simulation.deployments import Deployment, deployments
 from roofrack.simulation.measured import grows, kept_limits, row, series
 from roofrack.simulation.played import Played, simulate
-
-LANES = 4096
-"""Runs of one simulation."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,7 @@ def collected(
     forms = closed_forms(played, question.limits, question.engine)
     rows = []
     for one, form in zip(played, forms, strict=True):
-        steady = question.traffic.source in ("poisson", "gamma")
+        steady = question.traffic.source in STEADY
         both = row(one, question.limits) | form
         both["queue_grows"] = steady and grows(one, question.limits)
         drawn = question.traffic.source in DRAWN

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf, isfinite
 
 from roofrack.errors import InputError, nearest
-from roofrack.simulation.asked import RATE, Asked, asked
+from roofrack.simulation.asked import DRAWN, RATE, Asked, asked
 
 QUESTIONS = ("chips", "own", "tiers", "wait")
 TIERS = ("fast", "normal", "slow")
@@ -108,7 +108,7 @@ def _check(question: str, run: Asked) -> None:
         raise InputError(f"{RATE}=auto: `plan {question}` takes rates, requests per second")
     if run.engine.scale_at:
         raise InputError("engine.scale_at: the machines of a plan do not come and go; leave it out")
-    drawn = run.traffic.source in ("poisson", "gamma", "diurnal")
+    drawn = run.traffic.source in DRAWN
     if question in ("chips", "wait") and drawn and not run.rates:
         raise InputError(f"plan {question}: give {RATE}, requests per second, one or several")
     if question != "wait" and not isfinite(run.limits.ttft_s):

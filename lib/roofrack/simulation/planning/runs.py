@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from roofrack.simulation.asked import Asked, Limits
+from roofrack.simulation.asked import STEADY, Asked, Limits
 from roofrack.simulation.capacity import capacity
 from roofrack.simulation.deployments import Deployment
 from roofrack.simulation.measured import row
@@ -19,8 +19,6 @@ SHORT = 10.0
 GROWS, MATTERS = 1.5, 0.1
 """A queue grows where the last fifth of the requests waits so much longer than the middle one, by
 more than this part of the promise: choices, between chance and what ends badly."""
-STEADY = ("poisson", "gamma")
-"""Traffic whose rate does not change: only in its runs do later requests say what comes after."""
 
 
 class Case(NamedTuple):
