@@ -2,11 +2,12 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from roofrack import config
 from roofrack.errors import InputError
 from roofrack.report.format import number
-from roofrack.report.page import Job, Provenance
+from roofrack.report.page import Finding, Job, Page, Provenance, Section
 from roofrack.results.run import JobRun, Run
 
 RESOURCES = {
@@ -46,6 +47,41 @@ def provenance(
         assumptions=run.notes("assumed"),
         facts={"points computed": number(run.points, 9), **(facts or {})},
     )
+
+
+def page_of_run(
+    run: Run,
+    answer: str,
+    findings: Sequence[Finding],
+    sections: Sequence[Section],
+    limits: Sequence[str],
+    *,
+    extra: Sequence[Job] = (),
+    facts: Mapping[str, str] | None = None,
+    **more: Any,
+) -> Page:
+    """Return a page whose title and question stand in the question's file; `more` goes to Page."""
+    return Page(
+        title=str(run.experiment.get("title") or run.experiment.get("name") or "A sweep"),
+        question=str(run.experiment.get("question") or ""),
+        answer=answer,
+        findings=tuple(findings),
+        sections=tuple(sections),
+        limits=tuple(limits),
+        provenance=provenance(run, extra, facts),
+        **more,
+    )
+
+
+def setting(run: Run, key: str, above: float = 0.0, most: float = 1e12) -> float:
+    """Return a number of the question's file; raise InputError unless `above` < it <= `most`."""
+    value = run.experiment.get(key)
+    good = isinstance(value, int | float) and not isinstance(value, bool) and above < value <= most
+    if not good:
+        raise InputError(
+            f"experiment.{key}={value}: allowed is a number above {above:g}, at most {most:g}"
+        )
+    return float(value)  # type: ignore[arg-type]
 
 
 def command(run: Run) -> str:

@@ -14,12 +14,12 @@ from roofrack.answer import Elasticities, Estimate
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
 from roofrack.fitting.calibrated import calibrate as calibrate  # a part of the contract
-from roofrack.grid import compiled, stream
+from roofrack.grid import compiled
 from roofrack.inverse import Roots, Target
 from roofrack.leaves import Levels
 from roofrack.nouns import Scenario
 from roofrack.results import store
-from roofrack.results.frame import frame
+from roofrack.results.asked import is_double, rows_of
 from roofrack.results.run import load as load  # a part of the contract
 from roofrack.results.schema import COLUMNS
 from roofrack.searching import Found, answer
@@ -200,23 +200,13 @@ def sweep(*overrides: str, config_dir: str | Path | None = None) -> pl.LazyFrame
     >>> sweep("hardware=h100_sxm,b200", "batch=1,8,64").collect().shape[0]
     6
     """
-    tables = []
-    for job in config.jobs(overrides, config_dir):
-        container = config.compose(job, config_dir)
-        study = to_study(container)
-        study.check_size()
-        tables += [frame(study, block) for block in stream(study, double=_double(container))]
-    return pl.concat([table.lazy() for table in tables], how="diagonal_relaxed")
-
-
-def _double(container: Mapping[str, Any]) -> bool:
-    return container["precision"] == "float64"
+    return rows_of(overrides, config_dir)
 
 
 def run_job(container: Mapping[str, Any], overrides: Sequence[str], directory: Path) -> None:
     """Evaluate one job of a sweep into its folder, or what is left to do of it."""
     study = to_study(container)
-    store.write_job(study, container, overrides, directory, double=_double(container))
+    store.write_job(study, container, overrides, directory, double=is_double(container))
 
 
 def report(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:

@@ -20,6 +20,7 @@ import polars as pl
 from markupsafe import Markup
 
 from roofrack.report import runtime, theme
+from roofrack.report.controls import Control
 from roofrack.report.listing import Listing, listing
 from roofrack.report.specs import to_spec
 
@@ -53,6 +54,7 @@ class Figure:
     `key` is short and unique in the page (it names files and anchors); `chart` an Altair chart, or
     None for a table alone; `description` says what the chart shows to who cannot see it; `caption`
     what to look at. `units` gives the SI unit of columns of `table`, `labels` their names in words.
+    The chart may read datasets of the page by name (`Page.datasets`).
     """
 
     key: str
@@ -67,11 +69,15 @@ class Figure:
 
 @dataclass(frozen=True)
 class Section:
-    """A part of the page: a heading, what there is to say, and the figures that show it."""
+    """A part of the page: a heading, what there is to say, and the figures that show it.
+
+    `controls` stay in sight above the figures, which follow them.
+    """
 
     heading: str
     paragraphs: tuple[str, ...] = ()
     figures: tuple[Figure, ...] = ()
+    controls: tuple[Control, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +107,11 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Page:
-    """A whole report. `reference` names whose claims the verdicts of the findings speak of."""
+    """A whole report. `reference` names whose claims the verdicts of the findings speak of.
+
+    `datasets` are tables that several charts read, by the name they read them under; they are
+    embedded once, with seven digits.
+    """
 
     title: str
     question: str
@@ -112,6 +122,7 @@ class Page:
     provenance: Provenance
     reference: str = "the lecture"
     reference_note: str = ""
+    datasets: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
 
 def figures_of(page: Page) -> tuple[Figure, ...]:

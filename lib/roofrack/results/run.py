@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from roofrack.results import aggregate, effects, store
+from roofrack.results import aggregate, books, effects, store
 from roofrack.results.aggregate import Goal, Within
 from roofrack.results.table import DEGREES, Names, Plans
 from roofrack.schema import ALIASES, GROUPS, LABELS
@@ -41,6 +41,7 @@ class Run:
 
     rows: pl.LazyFrame
     jobs: tuple[JobRun, ...]
+    config_dir: str | None = None  # where the sweep looked for files beside those that ship
 
     @property
     def experiment(self) -> Mapping[str, Any]:
@@ -201,4 +202,9 @@ def load(folder: str | Path) -> Run:
     """
     folder = Path(folder)
     rows = store.scan(folder)  # checks every job
-    return Run(rows, tuple(JobRun(job.name, store.about(job)) for job in store.jobs(folder)))
+    begun = books.read_sweep(folder)
+    return Run(
+        rows,
+        tuple(JobRun(job.name, store.about(job)) for job in store.jobs(folder)),
+        begun.config_dir if begun else None,
+    )
