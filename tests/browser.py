@@ -189,9 +189,11 @@ def _browser() -> Iterator[_Pipe]:
 
 @contextmanager
 def open_page(
-    path: Path, width: int = 1200, height: int = 900, dark: bool = False
+    path: Path, width: int = 1200, height: int = 900, dark: bool = False, fragment: str = ""
 ) -> Iterator[Tab]:
     """Open an HTML file in Chromium without a network; its charts are drawn when this returns.
+
+    `fragment` (with its #) is a deep link into the page.
 
     Errors and warnings of the console are in `tab.console` (also those from before scripts ran),
     every address but the file's own in `tab.requests`.
@@ -221,7 +223,7 @@ def open_page(
             "Emulation.setEmulatedMedia",
             features=[{"name": "prefers-color-scheme", "value": value}],
         )
-        send("Page.navigate", url=path.resolve().as_uri())
+        send("Page.navigate", url=path.resolve().as_uri() + fragment)
         tab.wait_for("document.readyState === 'complete' && location.protocol === 'file:'")
         tab.settle()
         yield tab

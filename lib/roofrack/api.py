@@ -213,7 +213,7 @@ def report(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:
     """Write the report of stored results beside them, and its charts and tables as `export`."""
     from roofrack.experiments import page_of
     from roofrack.report import export as exporting
-    from roofrack.report.page import render
+    from roofrack.report.render import render
 
     page = page_of(sweep_dir)
     path = sweep_dir / "report.html"
@@ -255,7 +255,7 @@ def simulate(
     >>> found.rows["requests"][0], found.rows["rejected"][0]
     (200, 0)
     """
-    from roofrack.report.page import render
+    from roofrack.report.render import render
     from roofrack.report.simulation import page
     from roofrack.simulation import command, files
 
@@ -304,7 +304,7 @@ def validate(
     roofrack.errors.InputError: rows=facts: allowed: all, silicon, published, training, service.
     """
     from roofrack.report import export as exporting
-    from roofrack.report.page import render
+    from roofrack.report.render import render
     from roofrack.report.validation import page
     from roofrack.validation import verdict
 

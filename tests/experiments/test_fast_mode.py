@@ -16,7 +16,8 @@ from roofrack.experiments.speed.blackboard import blackboard
 from roofrack.experiments.speed.findings import findings
 from roofrack.experiments.speed.measures import gains, penalties, shares
 from roofrack.experiments.speed.rows import COST, PAIR, SPEED, Facts, facts, pareto, settings
-from roofrack.report.page import Finding, Page, figures_of, render
+from roofrack.report.page import Finding, Page, figures_of
+from roofrack.report.render import render
 from roofrack.report.specs import to_spec
 from roofrack.results.run import Run
 

@@ -7,7 +7,7 @@ import browser
 import pytest
 from report.pages import page
 
-from roofrack.report.page import render
+from roofrack.report.render import render
 
 pytestmark = pytest.mark.slow
 

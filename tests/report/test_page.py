@@ -16,16 +16,9 @@ from roofrack.errors import InputError
 from roofrack.report import runtime
 from roofrack.report.export import export
 from roofrack.report.listing import MOST_ROWS, listing
-from roofrack.report.page import (
-    Figure,
-    Page,
-    Provenance,
-    Section,
-    embedded_json,
-    render,
-    slug,
-    tidy,
-)
+from roofrack.report.page import Figure, Page, Provenance, Section, slug
+from roofrack.report.payload import embedded_json
+from roofrack.report.render import render, tidy
 
 HOSTILE = (
     "</script><script>alert(1)</script>",

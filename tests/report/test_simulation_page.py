@@ -10,7 +10,8 @@ from report.simulations import row, simulated
 
 from roofrack.report import runtime
 from roofrack.report import simulation_words as words
-from roofrack.report.page import Page, figures_of, render
+from roofrack.report.page import Page, figures_of
+from roofrack.report.render import render
 from roofrack.report.simulation import page
 from roofrack.report.simulation_loads import chosen, comparison, curves
 from roofrack.report.simulation_runs import series
@@ -231,7 +232,7 @@ def test_hostile_names_are_shown_not_run(name: str) -> None:
     plain = made.replace(runtime.bundle(), "")
     assert name not in plain
     assert "<img" not in plain
-    assert plain.count("<script") == plain.count("</script") == 3
+    assert plain.count("<script") == plain.count("</script") == 4
     found = re.search(r'<script type="application/json" id="data">(.*?)</script>', made, re.DOTALL)
     assert found
     assert name in json.dumps(json.loads(found.group(1)), ensure_ascii=False)

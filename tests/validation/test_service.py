@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from roofrack import cli, config, cost
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
-from roofrack.report.page import render
+from roofrack.report.render import render
 from roofrack.report.validation import page
 from roofrack.validation import service, service_predict, service_runs, silicon, verdict
 

@@ -12,7 +12,7 @@ from roofrack import api, cli, cost
 from roofrack.config import compose
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
-from roofrack.report.page import render
+from roofrack.report.render import render
 from roofrack.report.validation import page
 from roofrack.report.validation_text import text
 from roofrack.validation import (

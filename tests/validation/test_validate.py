@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from roofrack import cli
-from roofrack.report.page import render
+from roofrack.report.render import render
 from roofrack.report.validation import page
 from roofrack.report.validation_text import text
 from roofrack.validation import collectives, protocol, published, runs, silicon, verdict

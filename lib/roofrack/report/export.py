@@ -1,13 +1,14 @@
 """The figures of a page as files: PNG, SVG and CSV."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from roofrack.errors import InputError, nearest
+from roofrack.report import live
 from roofrack.report.page import Figure, Page, csv_text, slug
-from roofrack.report.specs import VEGA_LITE, is_single, to_spec
+from roofrack.report.specs import VEGA_LITE, is_single, to_spec, used
 from roofrack.report.theme import config
 
 KINDS = ("png", "svg", "csv")
@@ -30,12 +31,15 @@ def export(page: Page, folder: Path, kinds: Iterable[str] = KINDS) -> list[Path]
             )
     folder.mkdir(parents=True, exist_ok=True)
     figures = [figure for section in page.sections for figure in section.figures]
-    return [path for figure in figures for path in _export_figure(figure, folder, chosen)]
+    shared = {name: live.records(table) for name, table in page.datasets.items()}
+    return [path for figure in figures for path in _export_figure(figure, shared, folder, chosen)]
 
 
-def _export_figure(figure: Figure, folder: Path, kinds: tuple[str, ...]) -> list[Path]:
+def _export_figure(
+    figure: Figure, shared: Mapping[str, Any], folder: Path, kinds: tuple[str, ...]
+) -> list[Path]:
     paths = []
-    drawn = None if figure.chart is None else static_spec(figure.chart)
+    drawn = None if figure.chart is None else static_spec(figure.chart, shared)
     for kind in kinds:
         path = folder / f"{slug(figure.key)}.{kind}"
         if kind == "csv":
@@ -48,9 +52,14 @@ def _export_figure(figure: Figure, folder: Path, kinds: tuple[str, ...]) -> list
     return paths
 
 
-def static_spec(chart: Any) -> dict[str, Any]:
-    """Return a specification for paper: theme inside, dark ink on white, fixed width."""
+def static_spec(chart: Any, shared: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """Return a specification for paper: theme inside, dark ink on white, fixed width.
+
+    `shared`: the rows of the page's datasets. Controls stand where they start.
+    """
     spec = to_spec(chart)
+    names = used(spec)
+    spec["datasets"] |= {name: rows for name, rows in (shared or {}).items() if name in names}
     if is_single(spec):
         spec["width"] = _WIDTH if spec.get("width") == "container" else spec["width"]
     else:

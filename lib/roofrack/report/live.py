@@ -81,6 +81,12 @@ def columnar(table: pl.DataFrame) -> Mapping[str, list[Any]]:
     }
 
 
+def records(table: pl.DataFrame) -> list[dict[str, Any]]:
+    """Return the rows of a table as a chart reads them, numbers with seven digits."""
+    columns = columnar(table)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
 def _digits(value: float) -> float | None:
     return float(f"{value:.{DIGITS}g}") if value == value and abs(value) != float("inf") else None
 

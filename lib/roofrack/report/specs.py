@@ -39,6 +39,16 @@ def is_single(spec: dict[str, Any]) -> bool:
     return not any(key in spec for key in ("hconcat", "vconcat", "concat", "facet", "repeat"))
 
 
+def used(node: Any) -> set[str]:
+    """Return the names of the data that a specification reads."""
+    if isinstance(node, list):
+        return set().union(*map(used, node))
+    if not isinstance(node, dict):
+        return set()
+    own = {node["data"]["name"]} if "name" in (node.get("data") or {}) else set()
+    return own.union(*(used(value) for key, value in node.items() if key != "datasets"))
+
+
 def _automatic_names(spec: dict[str, Any]) -> dict[str, str]:
     """Map the made-up names of a specification to names counted from 1, in order of appearance."""
     names: dict[str, str] = {}

@@ -57,6 +57,24 @@
 
   const views = new Map();
 
+  // Tables that several charts read: stored by column, drawn from by row.
+  const tables = new Map();
+  function rows(name) {
+    if (!tables.has(name)) {
+      const columns = data.datasets[name];
+      const names = Object.keys(columns);
+      const count = names.length ? columns[names[0]].length : 0;
+      const row = (_, i) => Object.fromEntries(names.map((column) => [column, columns[column][i]]));
+      tables.set(name, Array.from({ length: count }, row));
+    }
+    return tables.get(name);
+  }
+
+  function complete({ spec, uses, controls: keys }) {
+    const shared = Object.fromEntries(uses.map((name) => [name, rows(name)]));
+    return controls.applied({ ...spec, datasets: { ...spec.datasets, ...shared } }, keys);
+  }
+
   async function embed(box, spec, width) {
     if (views.has(box)) views.get(box).finalize();
     const several = group(spec) || "facet" in spec;
@@ -83,7 +101,8 @@
   }
 
   async function draw(box) {
-    const spec = data.figures[box.dataset.figure].spec;
+    const figure = data.figures[box.dataset.figure];
+    const spec = complete(figure);
     const width = box.clientWidth;
     try {
       let slack = 0;
@@ -93,6 +112,7 @@
         slack += drawn - width + 1;
         drawn = await embed(box, fit(spec, width, slack), width);
       }
+      controls.bind(box.dataset.figure, views.get(box).view, figure.controls);
     } catch (error) {
       const note = document.createElement("p");
       note.className = "failed";
@@ -135,6 +155,17 @@
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   }
 
+  const quoted = (value) => {
+    const text = value === null ? "" : String(value);
+    return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+  };
+
+  function csv(name) {
+    const names = Object.keys(data.datasets[name]);
+    const lines = rows(name).map((row) => names.map((column) => quoted(row[column])).join(","));
+    return [names.map(quoted).join(","), ...lines, ""].join("\n");
+  }
+
   async function copy(button, element) {
     try {
       await navigator.clipboard.writeText(element.textContent);
@@ -157,6 +188,8 @@
 
   for (const button of document.querySelectorAll("[data-csv]"))
     show(button, () => download(button.dataset.csv, data.figures[button.dataset.csv].csv));
+  for (const button of document.querySelectorAll("[data-dataset]"))
+    show(button, () => download(button.dataset.dataset, csv(button.dataset.dataset)));
   const command = document.getElementById("copy");
   show(command, () => copy(command, document.getElementById("command")));
 
@@ -178,5 +211,8 @@
 
   const first = document.querySelector(".chart");
   if (first) new ResizeObserver(redraw).observe(document.getElementById("report"));
-  drawAll();
+  drawAll().then(() => {
+    const named = controls.anchor() && document.getElementById(controls.anchor());
+    if (named) named.scrollIntoView(); // the browser does not look for an anchor beside controls
+  });
 })();
