@@ -1,8 +1,8 @@
 """roofrack: what a large language model costs on given hardware, why, and what to change.
 
-The Python contract: `scenario`, `estimate`, `sweep`, `load`, `search`, `elasticities`, `solve`,
-`simulate`, `calibrate`, `timeline`, `validate`. Loaded on first use, so that `import roofrack`
-costs nothing.
+The Python contract: `scenario`, `estimate`, `sweep`, `load`, `search`, `advise`, `elasticities`,
+`solve`, `simulate`, `calibrate`, `timeline`, `validate`. Loaded on first use, so that
+`import roofrack` costs nothing.
 """
 
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from roofrack.api import (
+        advise,
         calibrate,
         elasticities,
         estimate,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     )
 
 __all__ = [
+    "advise",
     "calibrate",
     "elasticities",
     "estimate",

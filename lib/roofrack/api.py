@@ -1,7 +1,7 @@
 """The Python contract, and what `sweep` and `report` do once configurations are composed."""
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,10 @@ from roofrack.results.schema import COLUMNS
 from roofrack.searching import Found, answer
 
 if TYPE_CHECKING:
+    from roofrack.advice import Advised
     from roofrack.simulation.command import Simulated
     from roofrack.simulation.planning import Planned
+    from roofrack.site import Built
     from roofrack.timelines import Timeline
     from roofrack.validation.verdict import Verdict
 
@@ -99,6 +101,27 @@ def search(*words: str, config_dir: str | Path | None = None) -> Found:
     (14, 1.0, 64)
     """
     return answer(words, config_dir)
+
+
+def advise(
+    *overrides: str,
+    config_dir: str | Path | None = None,
+    machines: Sequence[str] | None = None,
+) -> "Advised":
+    """Return what to change about one scenario, ranked by money, every claim evaluated again.
+
+    `advices` hold a sentence each, the overrides that do it, the rows before and after, and the
+    error bar of their ratio; `json()` is the answer of `roofrack advise format=json`. `machines`
+    are those to compare with, all there are if None (seconds when it is first asked). Raises
+    InputError for bad input and for axes, InfeasibleError where the plan cannot run.
+
+    >>> found = advise("hardware=h200", "model=llama3_1_8b", "parallelism=tp8", machines=[])
+    >>> max(found.advices, key=lambda one: one.saves_usd_per_mtok) == found.advices[0]
+    True
+    """
+    from roofrack import advice
+
+    return advice.advise(overrides, config_dir, machines)
 
 
 def elasticities(
@@ -211,8 +234,8 @@ def run_job(container: Mapping[str, Any], overrides: Sequence[str], directory: P
 
 def report(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:
     """Write the report of stored results beside them, and its charts and tables as `export`."""
-    from roofrack.experiments import page_of
     from roofrack.report import export as exporting
+    from roofrack.report.question import page_of
     from roofrack.report.render import render
 
     page = page_of(sweep_dir)
@@ -221,6 +244,25 @@ def report(sweep_dir: Path, export: tuple[str, ...] = ()) -> Path:
     if export:
         exporting.export(page, sweep_dir / "export", export)
     return path
+
+
+def site(
+    *overrides: str,
+    out: str | Path,
+    questions: str | None = None,
+    export: Sequence[str] = (),
+    config_dir: str | Path | None = None,
+    tell: Callable[[str], None] = lambda text: None,
+) -> "Built":
+    """Ask all questions of what the overrides say; write a folder of pages with an index.
+
+    `out` is a new folder, `questions` names some of them (`"sparsity,racks"`), `tell` is called
+    with a line for each page. Raises InputError.
+    """
+    from roofrack.site import build
+
+    folder = None if config_dir is None else str(config_dir)
+    return build(overrides, out, folder, only=questions, export=export, tell=tell)
 
 
 def timeline(*overrides: str, config_dir: str | Path | None = None) -> "Timeline":

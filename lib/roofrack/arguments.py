@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from roofrack.errors import InputError, nearest
+from roofrack.fields import Leaf
 
 
 class _Parser(argparse.ArgumentParser):
@@ -73,6 +74,20 @@ def one_of(key: str, value: Any, allowed: Sequence[str]) -> str:
     if value not in allowed:
         raise InputError(f"{key}={value}: allowed: {', '.join(allowed)}.{nearest(value, allowed)}")
     return str(value)
+
+
+def number(key: str, leaf: Leaf, text: str) -> float:
+    """Return the number that a text is, if a leaf accepts it."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = float("nan")
+    fine = value > leaf.above if leaf.above is not None else value == value
+    fine = fine and (leaf.at_least is None or value >= leaf.at_least)
+    fine = fine and (leaf.infinite or value <= leaf.ceiling)
+    if not fine or (leaf.integer and not value.is_integer()):
+        raise InputError(f"{key}={text}: allowed is {leaf.allowed()}")
+    return value
 
 
 def shown(path: Path) -> str:

@@ -21,12 +21,12 @@ from roofrack.errors import InputError, nearest
 
 ANSWERED, INFEASIBLE, BAD_INPUT, BUG, INTERRUPTED, CLOSED_PIPE = 0, 1, 2, 70, 130, 141
 
-FORMATS = ("table", "json")
 PRECISIONS = ("float32", "float64")
 
 VERBS = {
     "point": "one scenario, or a list of them: what it costs, and why",
     "sweep": "many scenarios at once; experiment=NAME asks a question; writes results and a report",
+    "advise": "what to change about one scenario, ranked by money, each claim evaluated again",
 } | {name: verb.says for name, verb in verbs.VERBS.items()}
 
 USAGE = """\
@@ -99,7 +99,7 @@ def _command(words: list[str]) -> int:
         return _completion(flags.overrides)
     if flags.show:
         return _show(flags)
-    return {"point": _point, "sweep": _sweep}[verb](flags)
+    return {"point": _point, "sweep": _sweep, "advise": verbs.advise}[verb](flags)
 
 
 def _point(flags: argparse.Namespace) -> int:
@@ -107,7 +107,7 @@ def _point(flags: argparse.Namespace) -> int:
     from roofrack import config
 
     containers = _checked(config.jobs(flags.overrides, flags.config_dir, study=False), flags)
-    form = arguments.one_of("format", containers[0]["format"], FORMATS)
+    form = arguments.one_of("format", containers[0]["format"], verbs.FORMATS)
 
     from roofrack.point import point
 

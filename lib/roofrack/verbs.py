@@ -4,6 +4,8 @@ What they need is imported when one of them is run.
 """
 
 import argparse
+import json
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from roofrack import arguments, caching
 from roofrack.errors import InputError
 
 EXPORTS = ("png", "svg", "csv")
+FORMATS = ("table", "json")
 
 
 class Verb(NamedTuple):
@@ -30,6 +33,28 @@ def run(verb: str, words: list[str]) -> None:
         print(f"usage: roofrack {verb} {VERBS[verb].usage}\n\n{does}")
     else:
         VERBS[verb].run(words)
+
+
+def advise(flags: argparse.Namespace) -> int:
+    """Print what to change about one scenario; return the exit status. Nothing is written."""
+    caching.keep_compiled()  # what other machines are composed of
+    from roofrack import config
+
+    own = [word for word in flags.overrides if word.startswith("machines=")]
+    overrides = [word for word in flags.overrides if word not in own]
+    jobs = config.jobs(overrides, flags.config_dir, study=False)
+    if len(jobs) > 1:
+        raise InputError(f"advise: {len(jobs)} scenarios; give one value of each group")
+    form = arguments.one_of("format", config.compose(jobs[0], flags.config_dir)["format"], FORMATS)
+    named = own[-1].removeprefix("machines=").strip("[]") if own else "all"
+    machines = {"all": None, "none": []}.get(named, [m for m in named.split(",") if m])
+
+    from roofrack.advice import advise
+    from roofrack.advice.text import text
+
+    found = advise(jobs[0], flags.config_dir, machines)
+    print(json.dumps(found.json(), indent=2, allow_nan=False) if form == "json" else text(found))
+    return 0
 
 
 def _import(words: list[str]) -> None:
@@ -134,6 +159,34 @@ def _report(words: list[str]) -> None:
     print(arguments.shown(api.report(folder, export=export)))
 
 
+def _site(words: list[str]) -> None:
+    """Ask all questions, and write a folder of pages."""
+    flags = arguments.parse(words)
+    if flags.help:
+        print(SITE_USAGE)
+        return
+    _overrides_only("site", flags)
+    keys = ("questions", "out", "export")
+    own = {k: v for k, _, v in (w.partition("=") for w in flags.overrides) if k in keys}
+    overrides = [word for word in flags.overrides if word.partition("=")[0] not in keys]
+    folder = Path(own.get("out") or time.strftime("outputs/site/%Y-%m-%d_%H-%M-%S"))
+    caching.keep_compiled()
+    from roofrack import api
+
+    built = api.site(
+        *overrides,
+        out=folder,
+        questions=own.get("questions"),
+        export=_exports(own),
+        config_dir=flags.config_dir,
+        tell=lambda text: print(text, file=sys.stderr),
+    )
+    print(
+        f"{len(built.pages)} pages, {built.size / 1e6:.1f} MB, {built.seconds:.0f} s\n"
+        f"{arguments.shown(folder / 'index.html')}"
+    )
+
+
 def _timeline(words: list[str]) -> None:
     """Write one training step as a trace, and print what it shows."""
     flags = arguments.parse(words)
@@ -222,6 +275,20 @@ What to buy for some traffic, answered by simulations: words as of `roofrack sim
 
 A promise is kept if enough requests have it, and the queue does not grow to the end of a run."""
 
+SITE_USAGE = """usage: roofrack site [KEY=VALUE ...] [questions=a,b] [out=DIR] [export=png,svg,csv]
+                     [--config-dir DIR]
+
+All questions of conf/experiment, asked of your machine, model and traffic: a folder of pages that
+need nothing but themselves, with an index.
+
+  hardware=NAME model=NAME ...       overrides, as of `roofrack sweep`; each question takes those
+                       that concern it, and sweeps what it asks about
+  questions=NAME,...   only these, of conf/experiment or of your own folder (--config-dir)
+  out=DIR              a new folder (outputs/site/DATE)
+  export=png,svg,csv   charts and tables as files too
+
+A question that cannot be asked of what is given is left out; the index says why."""
+
 TIMELINE_USAGE = "OUT.json [KEY=VALUE ...] [--config-dir DIR]"
 
 VERBS = {
@@ -252,9 +319,14 @@ VERBS = {
     ),
     "validate": Verb(
         "predictions against measured runs: roofrack validate [rows=silicon|service|...]",
-        "[rows=silicon|published|training|service|all] [calibration=auto|NAME]"
+        "[rows=shipped|silicon|published|training|service|all] [calibration=auto|NAME]"
         " [export=png,svg,csv] [out=DIR]",
         _validate,
+    ),
+    "site": Verb(
+        "all questions as a folder of pages: roofrack site [hardware=NAME] [model=NAME] ...",
+        "",
+        _site,
     ),
     "timeline": Verb(
         "a training step as a trace for ui.perfetto.dev: roofrack timeline OUT.json ...",

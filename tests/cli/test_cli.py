@@ -27,9 +27,9 @@ def test_help_names_the_verbs_that_are_there(tmp_path: Path):
     run = roofrack("--help", cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")
     assert all(
-        f"  {verb} " in run.stdout for verb in ("point", "sweep", "simulate", "plan", "report")
+        f"  {verb} " in run.stdout
+        for verb in ("point", "sweep", "advise", "simulate", "plan", "report")
     )
-    assert "advise" not in run.stdout
     assert roofrack(cwd=tmp_path).stdout == run.stdout
 
 
@@ -54,7 +54,7 @@ def test_version(tmp_path: Path):
     assert run.stdout.startswith("roofrack ")
 
 
-@pytest.mark.parametrize("verb", ["point", "sweep"])
+@pytest.mark.parametrize("verb", ["point", "sweep", "advise"])
 def test_help_of_a_verb_lists_groups_keys_and_flags(verb: str, tmp_path: Path):
     run = roofrack(verb, "--help", cwd=tmp_path)
     assert (run.returncode, run.stderr) == (0, "")
@@ -85,10 +85,14 @@ def test_info_shows_where_the_configuration_comes_from(tmp_path: Path):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("roofrack ", "point sweep search simulate plan import calibrate validate timeline report"),
+        (
+            "roofrack ",
+            "point sweep advise search simulate plan import calibrate validate timeline report",
+        ),
         ("roofrack po", "point"),
         ("roofrack point hardware=h100_s", "hardware=h100_sxm"),
         ("roofrack sweep workload.ph", "workload.phase="),
+        ("roofrack advise hardware=h100_s", "hardware=h100_sxm"),
         ("roofrack report ", ""),
     ],
 )
@@ -102,8 +106,8 @@ LONG = "batch=[" + ",".join(map(str, range(10_000))) + "]"
 BAD = [
     (
         ["pont"],
-        "pont: no such verb; allowed: point, sweep, search, simulate, plan, import, calibrate, "
-        "validate, timeline, report. Did you mean 'point'?",
+        "pont: no such verb; allowed: point, sweep, advise, search, simulate, plan, import, "
+        "calibrate, validate, timeline, report. Did you mean 'point'?",
     ),
     (["point", "hardware=h1000_sxm"], "Did you mean 'h100_sxm'?"),
     (["point", "hardwre=b200"], "hardwre=b200: no such key"),

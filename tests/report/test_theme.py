@@ -55,7 +55,7 @@ def test_colours_differ_for_colour_blind_readers(sight: np.ndarray) -> None:
 
 
 def test_page_and_theme_agree_on_backgrounds() -> None:
-    from roofrack.report.page import _static
+    from roofrack.report.render import _static
 
     style = _static("page.css")
     assert f"--background: {theme.LIGHT_BACKGROUND}" in style

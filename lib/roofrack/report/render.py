@@ -12,11 +12,13 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
+from typing import Any
 
 import jinja2
 from markupsafe import Markup
 
 from roofrack.report import live, payload, runtime
+from roofrack.report.index import Index
 from roofrack.report.listing import Listing, listing
 from roofrack.report.page import VERDICTS, Figure, Page, figures_of, slug
 
@@ -38,27 +40,46 @@ def render(page: Page, site: Sequence[Link] = ()) -> str:
     """
     figures, told = figures_of(page), payload.collected(page)
     live.check([control for section in page.sections for control in section.controls])
-    style = _static("page.css")
     drawn = any(figure.chart is not None for figure in figures)
     scripts = [runtime.bundle()] * drawn + [_static("controls.js"), _static("page.js")]
+    return _document(
+        "page.html.j2",
+        scripts,
+        told,
+        page=page,
+        site=site,
+        tables={figure.key: _listing(figure) for figure in figures},
+        verdicts={key: (sign, _about(words, page)) for key, (sign, words) in VERDICTS.items()},
+        texts=payload.control_texts,
+        notices=runtime.notices() if drawn else "",
+        uses={f.key: told["figures"][slug(f.key)]["uses"] for f in figures},
+        slugs={figure.key: slug(figure.key) for figure in figures},
+        versions={**page.provenance.versions, **(runtime.versions() if drawn else {})},
+        anchors=_anchors(page),
+    )
+
+
+def render_index(index: Index, site: Sequence[Link]) -> str:
+    """Return the first page of a site as one HTML file."""
+    scripts = [_static("controls.js"), _static("page.js")]
+    told: dict[str, Any] = {"controls": [], "figures": {}}
+    return _document(
+        "index.html.j2", scripts, told, page=index, site=site, verdicts=VERDICTS, notices=""
+    )
+
+
+def _document(template: str, scripts: list[str], told: Any, **values: Any) -> str:
+    """Fill in a template: what it says, its style, its scripts and what these need."""
+    style = _static("page.css")
     return (
         _environment()
-        .get_template("page.html.j2")
+        .get_template(template)
         .render(
-            page=page,
-            tables={figure.key: _listing(figure) for figure in figures},
-            verdicts={key: (sign, _about(words, page)) for key, (sign, words) in VERDICTS.items()},
             policy=content_security_policy(scripts, style),
             style=Markup(style),
             scripts=[Markup(text) for text in scripts],
             payload=Markup(payload.embedded_json(told)),
-            site=site,
-            texts=payload.control_texts,
-            notices=runtime.notices() if drawn else "",
-            uses={f.key: told["figures"][slug(f.key)]["uses"] for f in figures},
-            slugs={figure.key: slug(figure.key) for figure in figures},
-            versions={**page.provenance.versions, **(runtime.versions() if drawn else {})},
-            anchors=_anchors(page),
+            **values,
         )
     )
 

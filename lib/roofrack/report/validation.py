@@ -16,6 +16,8 @@ from roofrack.validation.errors import statistics
 from roofrack.validation.targets import NOISE_FLOOR
 from roofrack.validation.verdict import Verdict
 
+TITLE = "Predictions against measurements"
+
 
 def page(found: Verdict) -> Page:
     """Return the page of a validation."""
@@ -26,7 +28,7 @@ def page(found: Verdict) -> Page:
     if not found.services.is_empty():
         parts.append(services.section(found.services))
     return Page(
-        title="Predictions against measurements",
+        title=TITLE,
         question="How far are predictions from what others measured, and in which direction?",
         answer=_answer(found),
         findings=_findings(found),

@@ -24,7 +24,7 @@ from roofrack.validation.intervals import HALVES, discrepancy
 from roofrack.validation.protocol import Host
 from roofrack.validation.silicon import silicon_path, silicon_rows
 
-ROWS = ("all", "silicon", "published", "training", "service")
+ROWS = ("all", "shipped", "silicon", "published", "training", "service")
 """What may be validated against."""
 
 APART = (training_runs.TABLE, service_runs.TABLE)
@@ -101,14 +101,14 @@ def verdict(rows: str = "all", calibration: str = "auto") -> Verdict:
         "service": service_runs.service_lines,
     }
     for name, lines in apart.items():
-        if rows in ("all", name):
+        if rows in ("all", "shipped", name):
             found = lines(calibration).select(runs.LINES)
             parts.append(found.with_columns(drafting=pl.lit(False), reason=pl.lit(None, pl.String)))
     return judge(rows, calibration, pl.concat(parts), hosts)
 
 
 def _installed() -> pl.DataFrame:
-    others = ", ".join(f"rows={name}" for name in ROWS[2:])
+    others = ", ".join(f"rows={name}" for name in ROWS if name not in ("all", "silicon"))
     try:
         silicon_path()
     except InputError as error:
