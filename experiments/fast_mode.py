@@ -12,12 +12,13 @@ from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from .shared import listed, provenance
-from .speed import curves, pairs
+from .shared import listed, page_of_run
+from .speed import curves, moves, pairs
 from .speed.blackboard import Blackboard, blackboard
 from .speed.findings import cost, findings, speed
 from .speed.measures import fixed_share, gains, sale, sells
 from .speed.rows import Facts, facts
+from .studies import Studies
 
 
 def page(run: Run) -> Page:
@@ -28,15 +29,19 @@ def page(run: Run) -> Page:
         "plans that can serve": number(found.table.height, 9),
         "pairs": number(len(found.pairs)),
     }
-    return Page(
-        title=str(run.experiment.get("title") or "What does speed cost?"),
-        question=str(run.experiment.get("question") or ""),
-        answer=answer(found),
-        findings=findings(found, board),
-        sections=sections(found, board),
-        limits=limits(found),
-        provenance=provenance(run, (board.job,), kept),
+    studies = Studies(run)
+    moved, table = moves.section(found, studies)
+    parts = sections(found, board)
+    return page_of_run(
+        run,
+        answer(found),
+        findings(found, board),
+        (parts[0], moved, *parts[1:]),
+        limits(found),
+        extra=(*studies.jobs, board.job),
+        facts=kept,
         reference_note=words(found),
+        datasets={moves.DATASET: table},
     )
 
 
