@@ -1,6 +1,6 @@
 # Everything works from nothing but Python 3.11+ and make. `make help` lists the targets.
 #   make PYTHON=python3.12 test    another interpreter      make JOBS=8 test    more test processes
-#   make UV= setup                 pip although uv is there make ARGS='batch=64' report    more overrides
+#   make UV= setup                 pip although uv is there make ARGS='model=qwen3_32b' report  more overrides
 
 SHELL := /bin/sh
 VENV  := .venv
@@ -20,13 +20,9 @@ help:  ## list the targets
 
 setup: $(READY)  ## make .venv and install roofrack with the locked versions
 
-report: $(READY)  ## the main job: answer "what does speed cost?" and write the HTML report
-	@echo '== roofrack sweep experiment=fast_mode $(ARGS)'
-	@touch $(VENV)/.started
-	@$(BIN)/roofrack sweep experiment=fast_mode $(ARGS)
-	@page=$$(find outputs -name '*.html' -newer $(VENV)/.started | sort | tail -n 1); \
-	  test -n "$$page" || { echo 'make report: the run wrote no HTML page under outputs/' >&2; exit 1; }; \
-	  echo "== Done. Open the report in a browser: $$page"
+report: $(READY)  ## the main job: ask all questions and write the site (ARGS='hardware=h200 model=qwen3_32b' for yours)
+	@echo '== roofrack site $(ARGS)'
+	@$(BIN)/roofrack site $(ARGS)
 
 test: check  ## format, lint, types, arrows, then every test that is not slow
 	@echo '== Tests (pytest, without the slow ones, $(JOBS) processes)'

@@ -62,7 +62,7 @@ def main() -> None:
             alone = played[0]
     print(f"peak memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GB")
 
-    lane = Maker(one[1]).job(one[0][0], RATE, 0).lane
+    lane = Maker(one[1]).job(one[0][0], RATE, 0).entering
     count = min(given.events, len(alone.requests))
     columns = zip(*(column[:count].tolist() for column in lane.stream[:5]), strict=True)
     requests = [

@@ -87,7 +87,8 @@ def test_info_shows_where_the_configuration_comes_from(tmp_path: Path):
     [
         (
             "roofrack ",
-            "point sweep advise search simulate plan import calibrate validate timeline report",
+            "point sweep advise search simulate plan import calibrate validate site timeline "
+            "report",
         ),
         ("roofrack po", "point"),
         ("roofrack point hardware=h100_s", "hardware=h100_sxm"),
@@ -107,7 +108,7 @@ BAD = [
     (
         ["pont"],
         "pont: no such verb; allowed: point, sweep, advise, search, simulate, plan, import, "
-        "calibrate, validate, timeline, report. Did you mean 'point'?",
+        "calibrate, validate, site, timeline, report. Did you mean 'point'?",
     ),
     (["point", "hardware=h1000_sxm"], "Did you mean 'h100_sxm'?"),
     (["point", "hardwre=b200"], "hardwre=b200: no such key"),

@@ -134,7 +134,7 @@ def test_charts_stay_small_and_described(page: Page) -> None:
 
 def test_the_page_names_its_jobs_and_the_blackboards(page: Page) -> None:
     jobs = {job.name: job.overrides for job in page.provenance.jobs}
-    assert set(jobs) == {"0", "1", "2", "3", "blackboard"}
+    assert set(jobs) == {"0", "1", "2", "3", "blackboard", "moves, slow", "moves, fastest"}
     assert "hardware=blackboard" in jobs["blackboard"]
     assert "hardware=b200,gb200_nvl72" in page.provenance.command
 

@@ -6,9 +6,10 @@ import polars as pl
 import pytest
 from questions import Sweep
 
-from roofrack.experiments import generic, page_of
+from roofrack.experiments import generic
 from roofrack.experiments.shared import command, listed, merged
 from roofrack.report.page import figures_of
+from roofrack.report.question import page_of
 from roofrack.report.render import render
 from roofrack.report.specs import to_spec
 from roofrack.results.run import load

@@ -8,7 +8,7 @@ import pytest
 
 from roofrack import config
 from roofrack.conversion import to_study
-from roofrack.cost import estimate, load, queues, waits
+from roofrack.cost import estimate, load, paces, queues, waits
 from roofrack.cost.queues import Demand, Passes
 from roofrack.errors import InputError
 from roofrack.point import point
@@ -109,13 +109,13 @@ def closed(per_s: float, prompt: int, output: int, cv: float, slots: int, chunk:
     waiting = waits.waits(demand, law, np.float64(slots), one, np.float64(1.0))
     ttft = waits.ttft_mean(waiting, one, 0)
     left = 0.0 if chunk else per_s * ttft - law.queued
-    pace = waits.pace(demand, law, np.float64(slots), np.float64(left))
+    pace = paces.pace(demand, law, np.float64(slots), np.float64(left))
     return Served(
         ttft,
         waits.ttft_quantiles(waiting, one, 0)["p95"],
         waiting.queue_s,
-        waits.pace_mean(pace, 0),
-        waits.pace_quantiles(pace, 0)["p95"],
+        paces.pace_mean(pace, 0),
+        paces.pace_quantiles(pace, 0)["p95"],
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from roofrack.cost import queues, waits
+from roofrack.cost import quantiles, queues, waits
 from roofrack.cost.queues import Demand, Passes
 from roofrack.dual import Dual
 
@@ -130,5 +130,5 @@ def test_a_wait_of_one_kind_has_the_quantiles_of_its_distribution() -> None:
     assert waits.ttft_quantiles(passing, prompt, 0)["p50"] == pytest.approx(1.5, rel=1e-2)
     full = passing._replace(passing=zero, full=one, pass_s=np.float64(1e-3))
     found = waits.ttft_quantiles(full, prompt, 0)
-    for name, share in waits.QUANTILES.items():
+    for name, share in quantiles.QUANTILES.items():
         assert found[name] == pytest.approx(1.0 - math.log(1.0 - share), rel=0.02)

@@ -194,7 +194,7 @@ def whole_prompts(replica: Replica, rules: Rules) -> list[tuple[Served, int]]:
 def chunked(replica: Replica, rules: Rules) -> tuple[list[Served], list[tuple[Served, int]]]:
     """All decode, and the rest of the budget is filled with prompts, cut where it ends."""
     decoding = [served for served in replica.running if served.decodes]
-    left = max(rules.budget - len(decoding), 0)
+    left = max(rules.budget - rules.each * len(decoding), 0)
     chunks: list[tuple[Served, int]] = []
     for served in replica.running:
         if not served.decodes:  # one at most

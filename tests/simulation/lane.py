@@ -32,6 +32,7 @@ class Rules:
     blocks: int
     block: int = 16
     budget: int = 8192
+    each: int = 1  # tokens of the budget that a decoding sequence takes beside prompts
     policy: str = "prefill_first"
     reserve: bool = False
     wait_s: float = 0.0
@@ -133,8 +134,9 @@ def check(requests: Sequence[Request], rules: Rules) -> None:
         raise ValueError(f"unknown policy {rules.policy!r} or routing {rules.routing!r}")
     if min(rules.slots, rules.blocks, rules.block, rules.budget, rules.replicas) < 1:
         raise ValueError("slots, blocks, block, budget and replicas are at least 1")
-    if rules.policy == "chunked" and not rules.prefilled and rules.budget <= rules.slots:
-        raise ValueError(f"budget={rules.budget} must exceed slots={rules.slots} under chunked")
+    decoding = rules.slots * rules.each
+    if rules.policy == "chunked" and not rules.prefilled and rules.budget <= decoding:
+        raise ValueError(f"budget={rules.budget} must exceed slots * each={decoding} under chunked")
     if not (rules.wait_s >= 0.0 and isfinite(rules.wait_s)):
         raise ValueError(f"wait_s={rules.wait_s} must be finite and not negative")
     if rules.routing == "assigned" and (

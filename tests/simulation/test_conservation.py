@@ -37,12 +37,13 @@ def lanes(draw: st.DrawFn) -> tuple[list[Request], Rules]:
 def rules(draw: st.DrawFn, prefilled: bool) -> Rules:
     """Few slots and few blocks, so that requests are in each other's way."""
     slots, block = draw(st.sampled_from([5, 4, 3, 2, 1])), draw(st.sampled_from([1, 3, 4]))
-    replicas = draw(st.sampled_from([1, 1, 1, 2, 3, 4]))
+    replicas, each = draw(st.sampled_from([1, 1, 1, 2, 3, 4])), draw(st.sampled_from([1, 1, 0, 3]))
     return Rules(
         slots=slots,
         blocks=-(-draw(st.integers(20, 60)) // block),
         block=block,
-        budget=draw(st.integers(slots + 1, 40)),
+        budget=draw(st.integers(each * slots + 1, 40)),
+        each=each,
         policy=draw(st.sampled_from(["prefill_first", "decode_first", "chunked"])),
         reserve=draw(st.sampled_from([False, False, True])),
         wait_s=draw(st.sampled_from([0.0, 0.0, 1.5, 20.0])),
@@ -108,7 +109,7 @@ def within(p: Pass, rules: Rules) -> bool:
     if rules.prefilled:
         return not new
     if rules.policy == "chunked":
-        return len(p.decoding) + new <= rules.budget
+        return rules.each * len(p.decoding) + new <= rules.budget
     return not (p.decoding and p.chunks) and (new <= rules.budget or len(p.chunks) == 1)
 
 

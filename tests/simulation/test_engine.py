@@ -23,7 +23,7 @@ NEVER = float("inf")
 def clock(rng: np.random.Generator) -> Clock:
     """A clock with no structure but that more of anything takes longer."""
     batch = batch_nodes(SLOTS)
-    context = np.linspace(0.0, 8.0 * (CONTEXTS - 1), CONTEXTS)
+    context = np.concatenate(([0.0], rng.uniform(1.0, 16.0, CONTEXTS - 1).cumsum()))
     new, attended = np.array([0.0, 1.0, 4.0, 16.0, 48.0]), np.array([0.5, 8.0, 24.0, 64.0])
     shape = (BATCHES, CONTEXTS, len(new), len(attended))
     seconds = np.zeros(shape)
@@ -45,6 +45,7 @@ def cases(draw):
     scales = replicas > 1 and routing != "assigned" and draw(st.booleans())
     scale_at = draw(st.sampled_from((1.0, 2.5))) if scales else 0.0
     prefilled = draw(st.booleans()) and draw(st.booleans())
+    each = draw(st.sampled_from((0, 1, 1, 4)))
     gaps = draw(st.sampled_from((0.0, 0.05, 0.5, 5.0)))
     arrival = np.sort(rng.uniform(0.0, max(gaps * count, 1e-3), count))
     requests = []
@@ -59,7 +60,8 @@ def cases(draw):
         slots=slots,
         blocks=blocks,
         block=block,
-        budget=slots + draw(st.sampled_from((1, 3, 10, 40))),
+        budget=each * slots + draw(st.sampled_from((1, 3, 10, 40))),
+        each=each,
         policy=policy,
         reserve=draw(st.booleans()) and draw(st.booleans()),
         wait_s=draw(st.sampled_from((0.0, 0.0, 0.1, 2.0))),
@@ -98,6 +100,7 @@ def fast(requests, rules, of):
         blocks=[rules.blocks],
         block=[rules.block],
         budget=[rules.budget],
+        each=[rules.each],
         policy=[POLICIES.index(rules.policy)],
         reserve=[rules.reserve],
         wait_s=[rules.wait_s],
@@ -139,6 +142,5 @@ def test_every_event_is_that_of_the_plain_loop(case):
     assert quick.paid_s[: rules.replicas, 0] == pytest.approx(slow.paid_s, rel=1e-9, abs=1e-9)
     assert quick.prompt_tokens[0] == sum(slow.prompt_tokens)
     assert quick.passes[0] == sum(slow.passes)
-    batch = quick.by_batch[:, 0] @ np.arange(SLOTS + 1)
-    assert batch == pytest.approx(sum(slow.batch_s), rel=1e-9, abs=1e-9)
+    assert quick.decoded[0] == sum(len(p.decoding) for log in slow.log for p in log)
     assert quick.by_time[:, 0, 0].sum() == pytest.approx(sum(slow.busy_s), rel=1e-9, abs=1e-9)

@@ -71,6 +71,6 @@ def test_sojourn_of_shared_processors_does_not_ask_for_the_law_of_lengths(kind):
     sojourn = (ran.done_s - arrival).mean()
     # besides sharing, a request waits for the pass under way: half a quantum for each in it
     assert sojourn == pytest.approx(mean / (1.0 - load), rel=0.06)
-    number = (ran.by_batch * np.arange(len(ran.by_batch))).sum() / ran.done_s.max()
+    number = ran.by_time[:, 1].sum() / ran.done_s.max()
     assert number == pytest.approx(load / (1.0 - load), rel=0.06)  # and Little's law
     assert ran.busy_s.sum() == passes.sum()  # work is conserved

@@ -380,7 +380,7 @@ def test_without_autoscaling_all_replicas_are_paid_to_the_end() -> None:
 
 
 def test_what_the_rules_do_not_define_is_refused() -> None:
-    with pytest.raises(ValueError, match="must exceed slots=2"):
+    with pytest.raises(ValueError, match=r"must exceed slots \* each=2"):
         serve(replace(PLENTY, policy="chunked", budget=2), (0.0, 1, 1))
     with pytest.raises(ValueError, match="sorted"):
         serve(PLENTY, (1.0, 1, 1), (0.0, 1, 1))

@@ -11,21 +11,23 @@ from typing import Any
 import numpy as np
 
 from roofrack.arithmetic import Number, any_rank, choose, divide, least, most, total
-from roofrack.cost import queues, waits
+from roofrack.cost import paces, queues, waits
 from roofrack.cost.forward import forward
 from roofrack.cost.memory import memory
 from roofrack.cost.overlap import bounds
+from roofrack.cost.paces import Pace
 from roofrack.cost.passes import Places, chunked, decode_pass, prefill_pass, tokens_per_pass
 from roofrack.cost.prompts import Base, base_of, held_tokens, joined, of_batch, prompts_at
+from roofrack.cost.quantiles import QUANTILES as SHARES
 from roofrack.cost.queues import Demand, States
 from roofrack.cost.serving import NONE, Spell, draft_seconds
-from roofrack.cost.waits import Pace, Prompt, Waits
+from roofrack.cost.waits import Prompt, Waits
 from roofrack.units import MILLION
 
 PAGE = 16.0
 """Tokens of a page of cache: the last one of a sequence is half empty on average."""
 
-QUANTILES = tuple(f"{what}_{q}_s" for what in ("ttft", "tpot") for q in waits.QUANTILES)
+QUANTILES = tuple(f"{what}_{q}_s" for what in ("ttft", "tpot") for q in SHARES)
 COLUMNS = (
     *QUANTILES,
     "queue_s",
@@ -85,11 +87,11 @@ def at_load(at: Places, spell: Spell, usd_per_s: Number) -> dict[str, Number]:
     own_s = waits.ttft_mean(waiting, prompt, rank) - prompt.later_s - prompt.gate_s
     left = least(busy, 1.0) * capacity * own_s - law.queued
     stops = here * (1.0 - chunked(s, at.separate))
-    pace = waits.pace(d, law, slots, stops * most(left, 1e-9))
+    pace = paces.pace(d, law, slots, stops * most(left, 1e-9))
 
     found = _columns(waiting, prompt, pace, gained, rank)
     late = waits.ttft_beyond(least(w.ttft_limit_s, _NEVER), waiting, prompt, rank)
-    slow = waits.pace_beyond(least(w.tpot_limit_s, _NEVER) * gained, pace, rank)
+    slow = paces.pace_beyond(least(w.tpot_limit_s, _NEVER) * gained, pace, rank)
     # as if a late first token said nothing of the tokens after it
     found["goodput"] = (1.0 - total(late)) * (1.0 - total(slow))
     tokens = least(per_s, capacity) * w.output
@@ -117,7 +119,7 @@ def _columns(
 ) -> dict[str, Number]:
     """Return the columns of what requests wait."""
     first = waits.ttft_quantiles(waiting, prompt, rank)
-    next_ = waits.pace_quantiles(pace, rank)
+    next_ = paces.pace_quantiles(pace, rank)
     return {
         **{f"ttft_{q}_s": value for q, value in first.items()},
         **{f"tpot_{q}_s": value / gained for q, value in next_.items()},
@@ -168,8 +170,8 @@ def _elsewhere(
     """Return the waits where prompts have machines of their own: for those, and for a slot after.
 
     A queue of several servers, Sakasegawa's approximation (Annals of the Institute of Statistical
-    Mathematics 29, 1977). Neither the pass that runs in the decoding pool nor what decodes delays
-    a first token.
+    Mathematics 29, 1977). Then the pool that decodes takes the request over, with the pass that
+    follows the one it runs, and passes the first token on.
     """
     if at.main.s.prefill is None:
         return here
@@ -178,14 +180,16 @@ def _elsewhere(
     delayed = load ** ((2.0 * (servers + 1.0)) ** 0.5 - 1.0)
     variable = (d.arrival_cv**2 + prompt.server_cv**2) / 2.0
     opened = 1.0 - law.full
-    zero = 0.0 * load
+    runs = divide(here.passing, here.passing + here.idle)
+    rest_s = runs * here.pass_s
     apart = here._replace(
-        idle=opened * (1.0 - delayed),
-        passing=zero,
+        idle=opened * (1.0 - delayed) * (1.0 - runs),
+        passing=opened * (1.0 - delayed) * runs,
         behind=opened * delayed,
-        behind_pass_s=zero,
+        behind_pass_s=rest_s,
         behind_s=prompt.server_s * variable / (servers * (1.0 - load)),
-        shared_s=zero,
+        shared_s=0.0 * load,
+        after_s=opened * rest_s / 2.0 + law.full * (here.pass_s / 2.0 + here.full_s),
     )
     pairs = zip(apart, here, strict=True)
     return Waits(*(choose(at.separate > 0, a, b) for a, b in pairs))

@@ -4,6 +4,8 @@ What a serving engine runs next, for a simulation of it and for closed forms; `s
 the passes of a steady state.
 """
 
+from dataclasses import replace
+
 from roofrack.arithmetic import Number, ceil, choose, divide, least, most
 from roofrack.cost.forward import forward
 from roofrack.cost.memory import activation_bytes, memory
@@ -53,9 +55,12 @@ def cache_tokens(places: Places, passes: tuple[Pass, ...], tokens: Number) -> Nu
     """Return how many tokens of sequences as long as `tokens` the caches of an instance hold.
 
     What weights, and the buffers of the largest of `passes`, leave of the memory of the fullest
-    chip. A window or a recurrent state makes short sequences take more for each token.
+    chip. A window or a recurrent state makes short sequences take more for each token. Each
+    sequence counts a prefix that all share, as it does where a simulation adds up its blocks.
     """
     at = places.main
+    alone = replace(at.s, workload=replace(at.s.workload, shared_prefix=0.0))
+    at = at._replace(s=alone)
     one = decode_of(at, at.plan.attention_ranks * at.plan.pp, tokens)
     m = memory(at, (one,), tokens, places.apart)
     buffers: Number = 0.0

@@ -7,6 +7,7 @@ import yaml
 
 from roofrack import arguments
 from roofrack.errors import InputError, nearest
+from roofrack.fields import Leaf
 from roofrack.planning import LEAVES
 from roofrack.results.directions import LESS, MORE
 from roofrack.results.schema import RESULTS
@@ -17,6 +18,7 @@ AUTO = "auto"
 KEYS = ("minimise", "maximise", "chips", "top", "launch")
 """Keys of a search that are no overrides; `limits.COLUMN` besides."""
 MOST_CHIPS = 100_000
+ABOVE = Leaf("", above=0.0)
 
 
 class Asked(NamedTuple):
@@ -67,7 +69,8 @@ def asked(words: Sequence[str]) -> Asked:
         if key in KEYS:
             own[key] = value
         elif key.startswith("limits."):
-            limits[_column("limits", key.removeprefix("limits."))] = _number(key, value)
+            column = _column("limits", key.removeprefix("limits."))
+            limits[column] = arguments.number(key, ABOVE, value)
         elif leaf != key and leaf in LEAVES:
             within[leaf] = "all" if value == AUTO else _values(value)
         elif first != key and first in LEAVES:
@@ -146,22 +149,6 @@ def _column(where: str, name: str) -> str:
             f"usd_per_mtok, tpot_s, ttft_s, tokens_per_s_per_chip.{nearest(name, known)}"
         )
     return name
-
-
-def _number(key: str, text: str) -> float:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):
-        try:
-            value = float(value)  # YAML reads 3e-2 as text
-        except ValueError:
-            value = None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 < value < float("inf")
-    ):
-        raise InputError(f"{key}={text}: allowed is a number above 0")
-    return float(value)
 
 
 def _whole(key: str, text: str | None, most: int) -> int:

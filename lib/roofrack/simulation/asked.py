@@ -5,8 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
-
+from roofrack.arguments import number
 from roofrack.errors import InputError, nearest
 from roofrack.fields import Leaf
 
@@ -54,8 +53,11 @@ class Engine:
 
     policy: tuple[str, ...] = _leaf("order of prompts and decoding", "", (AUTO,),
                                     choices=(*POLICIES, AUTO), several=True)  # fmt: skip
-    budget: float = _leaf("tokens of a pass, decoding ones included", "tokens", 0.0, at_least=0,
-                          integer=True)  # fmt: skip
+    budget: float = _leaf(
+        "tokens of a pass, decoding and drafted ones included; 0 = as many prompt tokens as "
+        "workload.chunk says, beside them",
+        "tokens", 0.0, at_least=0, integer=True,
+    )  # fmt: skip
     block: float = _leaf("tokens of a block of the KV cache", "tokens", 16.0, at_least=1,
                          integer=True, at_most=65536)  # fmt: skip
     cache_tokens: float = _leaf("tokens that the KV cache of an instance holds", "tokens", 0.0,
@@ -125,7 +127,7 @@ def asked(words: Sequence[str]) -> Asked:
         elif key == RATE and value == AUTO:
             auto = True
         elif key == RATE:
-            rates = tuple(_number(key, Leaf("", above=0.0), item) for item in _items(value))
+            rates = tuple(number(key, Leaf("", above=0.0), item) for item in _items(value))
         else:
             others.append(word)
     if not any(word.startswith(("workload=", "workload.phase=")) for word in others):
@@ -171,22 +173,4 @@ def _one(key: str, leaf: Leaf, text: str) -> Any:
         if text.lower() not in ("true", "false"):
             raise InputError(f"{key}={text}: allowed is true or false")
         return text.lower() == "true"
-    return _number(key, leaf, text)
-
-
-def _number(key: str, leaf: Leaf, text: str) -> float:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):
-        try:
-            value = float(value)  # YAML reads 3e-2 and inf as text
-        except ValueError:
-            value = None
-    fine = isinstance(value, int | float) and not isinstance(value, bool) and value == value
-    if fine:
-        low = leaf.above is None or value > leaf.above
-        low = low and (leaf.at_least is None or value >= leaf.at_least)
-        whole = not leaf.integer or float(value).is_integer()
-        fine = low and whole and (leaf.infinite or value <= min(leaf.ceiling, 1e15))
-    if not fine:
-        raise InputError(f"{key}={text}: allowed is {leaf.allowed()}")
-    return float(value)
+    return number(key, leaf, text)

@@ -33,8 +33,8 @@ def pass_s(
     `attended` positions on average. Beyond the last node the last slope holds.
     """
     _, batches, contexts, news, attends = of.seconds.shape
-    step = of.context_step[clock]
-    cell = jnp.clip((context / step).astype(jnp.int32), 0, contexts - 2)
+    nodes = of.context[clock]
+    cell, c_share = _between(nodes, context)
     b, b_share = of.below[batch], of.share[batch]
     n, n_share = _between(of.new[clock], new)
     a, a_share = _between(of.attended[clock], attended)
@@ -46,10 +46,11 @@ def pass_s(
     for side, share in ((0, b_share), (2, n_share), (3, a_share)):
         values = values * jnp.where(corners[side] > 0, share, 1.0 - share)
     low, high = values[: len(values) // 2].sum(0), values[len(values) // 2 :].sum(0)
-    slope = (high - low) / step
-    last = cell >= contexts - 2
-    until = jnp.where(last, jnp.inf, (cell + 1.0) * step)
-    return Seconds(low + slope * (context - cell * step), slope, until)
+    cells = jnp.arange(nodes.shape[0])
+    end = nodes[cells, cell + 1]
+    until = jnp.where(cell >= contexts - 2, jnp.inf, end)
+    slope = (high - low) / (end - nodes[cells, cell])
+    return Seconds(low + (high - low) * c_share, slope, until)
 
 
 def _between(nodes: Array, value: Array) -> tuple[Array, Array]:

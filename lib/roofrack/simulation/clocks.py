@@ -16,9 +16,10 @@ Floats = npt.NDArray[np.float64]
 
 EVERY = 16
 """Numbers of decoding sequences up to here are nodes, all of them."""
-BATCHES, CONTEXTS, NEW, ATTENDED = 44, 9, 40, 10
-"""Nodes of a table. The time is nearly linear in contexts and positions attended to; in batches it
-bends, so these are closer."""
+BATCHES, CONTEXTS, NEW, ATTENDED, STAGED = 44, 12, 40, 10, 20
+"""Nodes of a table. The time is nearly linear in positions attended to, and in contexts but where a
+window begins to cut them; in batches it bends, so these are closer. `STAGED` stands for `ATTENDED`
+under pipeline parallelism."""
 TILE, TILES = 128, 8
 """Rows that a matrix product fills with one more: new tokens step there, in the first few."""
 
@@ -67,9 +68,9 @@ def clock(s: Scenario, reach: Reach, *, prefill: bool = False) -> Clock:
     if prefill:
         at = Places(at.prefill, at.prefill, None, 0.0, 0.0)
     batch, new = batch_nodes(reach.slots), new_nodes(reach.budget, float(at.main.plan.dp))
-    context = np.linspace(0.0, max(reach.context, 1.0), CONTEXTS)
-    attended = np.concatenate(([0.5], np.geomspace(8.0, max(reach.prompt, 16.0), ATTENDED - 1)))
-    seconds = np.zeros((BATCHES, CONTEXTS, NEW, ATTENDED))
+    context = context_nodes(reach.context, _bends(s))
+    attended = attended_nodes(reach.prompt, float(at.main.plan.pp))
+    seconds = np.zeros((BATCHES, CONTEXTS, NEW, len(attended)))
     b, c = np.ix_(batch[1:], context)
     n, a = np.ix_(new[1:], attended)
     with np.errstate(all="ignore"):  # what does not occur may divide by zero
@@ -91,6 +92,26 @@ def batch_nodes(slots: int) -> Floats:
     return np.concatenate((least, np.geomspace(EVERY, last, BATCHES - EVERY)[1:]))
 
 
+def context_nodes(most: float, bends: Sequence[float]) -> Floats:
+    """Return contexts from 1 to `most`, those among them where a line bends, and even ones between.
+
+    None is 0: who decodes holds something, and without it whole kernels would be left out.
+    """
+    most = max(most, 2.0)
+    nodes = [1.0, *sorted({x for x in bends if 1.0 < x < most}), most]
+    while len(nodes) < CONTEXTS:
+        widest = int(np.argmax(np.diff(nodes)))
+        nodes.insert(widest + 1, (nodes[widest] + nodes[widest + 1]) / 2.0)
+    return np.array(nodes)
+
+
+def _bends(s: Scenario) -> tuple[float, ...]:
+    """Return the contexts from which some layers attend to no more."""
+    m = s.model
+    layers = ((m.window_layers, m.window), (m.sparse_layers, m.sparse_tokens))
+    return tuple(float(end) for count, end in layers if count > 0)
+
+
 def new_nodes(most: float, ranks: float) -> Floats:
     """Return numbers of new tokens from 0 to `most`, before and behind each of the first tiles.
 
@@ -101,6 +122,16 @@ def new_nodes(most: float, ranks: float) -> Floats:
     last = max(most, near[-1] + TILE * ranks)
     far = np.geomspace(near[-1], last, NEW - 1 - len(near))[1:]
     return np.concatenate(([0.0, 1.0], near, far))
+
+
+def attended_nodes(most: float, stages: float) -> Floats:
+    """Return positions that prompt tokens attend to on average, up to `most`.
+
+    Pipeline stages work on several prompts at a time, and how many there are follows from it too:
+    there the nodes are closer.
+    """
+    count = ATTENDED if stages == 1.0 else STAGED
+    return np.concatenate(([0.5], np.geomspace(8.0, max(most, 16.0), count - 1)))
 
 
 def tables(clocks: Sequence[Clock], slots: int) -> Tables:
@@ -119,7 +150,7 @@ def tables(clocks: Sequence[Clock], slots: int) -> Tables:
         seconds=stacked("seconds"),
         below=below.astype(np.int32),
         share=share,
-        context_step=np.array([one.context[1] for one in clocks]),
+        context=stacked("context"),
         new=stacked("new"),
         attended=stacked("attended"),
     )

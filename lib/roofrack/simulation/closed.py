@@ -7,7 +7,7 @@ import numpy as np
 
 from roofrack.simulation.asked import Engine, Limits
 from roofrack.simulation.capacity import at_load
-from roofrack.simulation.played import Played
+from roofrack.simulation.jobs import Played
 
 COLUMNS = (
     "ttft_p50_s",

@@ -14,8 +14,9 @@ from roofrack.errors import InfeasibleError
 from roofrack.simulation.asked import DRAWN, STEADY, Asked, asked
 from roofrack.simulation.closed import closed_forms, trusted
 from roofrack.simulation.deployments import Deployment, deployments
-from roofrack.simulation.measured import grows, kept_limits, row, series
-from roofrack.simulation.played import Played, simulate
+from roofrack.simulation.jobs import Played
+from roofrack.simulation.measured import ends, grows, kept_limits, row, series
+from roofrack.simulation.played import simulate
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def collected(
     for one, form in zip(played, forms, strict=True):
         steady = question.traffic.source in STEADY
         both = row(one, question.limits) | form
-        both["queue_grows"] = steady and grows(one, question.limits)
+        both["queue_grows"] = steady and grows(both | ends(one), question.limits)
         drawn = question.traffic.source in DRAWN
         rows.append(both | trusted(both, int(one.counted.sum()), drawn))
     every = pl.DataFrame(

@@ -27,8 +27,9 @@ class Deployment:
     """One point of a study, and how an instance of it works.
 
     `shown` are the values that tell it from others; `row` the estimate of its steady state. The
-    cache of an instance holds `cache_tokens`; `prefill_instances` compute prompts where that is
-    done apart (0: it is not).
+    cache of an instance holds `cache_tokens`, that of one which computes prompts
+    `prompt_cache_tokens`; `prefill_instances` do so where that is done apart (0: it is not). Of
+    `budget`, the tokens of a pass, a decoding sequence takes `each` beside prompts.
     """
 
     shown: Mapping[str, Any]
@@ -38,7 +39,9 @@ class Deployment:
     routing: str
     slots: int
     budget: int
+    each: int
     cache_tokens: float
+    prompt_cache_tokens: float
     prefill_instances: int
     replicas: int
 
@@ -102,8 +105,11 @@ def _deployment(
         told = reasons(mask)
         raise InfeasibleError(f"the plan cannot run: {told}; `roofrack point` says more")
     slots = int(w.batch * (at.main.plan.pp if s.plan.pp_batch == 0 else 1.0))
-    budget = _budget(s, at, policy, engine, slots)
+    budget, each = _budget(s, at, policy, engine, slots)
     tokens = engine.cache_tokens or _cache_tokens(s, at, budget, slots)
+    own = tokens
+    if apart and not engine.cache_tokens:
+        own = _prompt_cache_tokens(s, at, budget)
     if tokens < 1:
         raise InfeasibleError(
             "the weights and buffers leave no memory for a KV cache; `roofrack point` shows them"
@@ -116,7 +122,9 @@ def _deployment(
         routing=routing,
         slots=slots,
         budget=budget,
+        each=each,
         cache_tokens=tokens,
+        prompt_cache_tokens=own,
         prefill_instances=instances,
         replicas=int(s.plan.replicas),
     )
@@ -134,25 +142,31 @@ def _instances(s: Scenario, row: Mapping[str, float]) -> int:
     return max(1, int(np.ceil(wanted - 1e-6)))
 
 
-def _budget(s: Scenario, at: Places, policy: str, engine: Engine, slots: int) -> int:
-    """Return the tokens of a pass: as told, or the workload's chunk, on every attention rank."""
+def _budget(s: Scenario, at: Places, policy: str, engine: Engine, slots: int) -> tuple[int, int]:
+    """Return the tokens of a pass, and how many of them a decoding sequence takes beside prompts.
+
+    As told, of all tokens, those included that are drafted; or the workload's chunk, of prompt
+    tokens only, on every attention rank.
+    """
     ranks = float(at.prefill.plan.attention_ranks * at.prefill.plan.pp)
-    if engine.budget:
-        budget = int(engine.budget)
-    elif policy == "chunked":
-        budget = int((s.workload.chunk or CHUNK) * ranks)
-    else:
-        budget = int(max(PROMPTS * ranks, s.workload.prefill_batch * s.workload.prompt * ranks))
-    if policy == "chunked" and budget <= slots:
+    each = 1 + int(s.workload.draft_tokens)
+    if policy == "chunked" and not engine.budget:
+        return int((s.workload.chunk or CHUNK) * ranks), 0
+    if not engine.budget:
+        whole = s.workload.prefill_batch * s.workload.prompt
+        return int(max(PROMPTS, whole) * ranks), each
+    budget = int(engine.budget)
+    if policy == "chunked" and budget <= slots * each:
+        drafted = f" of {each} tokens each" if each > 1 else ""
         raise InputError(
             f"engine.budget={budget}: the tokens of a pass must be more than its {slots} decoding "
-            "sequences (workload.batch), or prompts are never computed"
+            f"sequences (workload.batch){drafted}, or prompts are never computed"
         )
-    return budget
+    return budget, each
 
 
 CHUNK, PROMPTS = 2048, 8192
-"""Tokens of a pass and attention rank where nothing says so: with chunks, and with whole prompts.
+"""Prompt tokens of a pass and attention rank where nothing says so: in chunks, and whole.
 Round numbers of the size that engines begin with; both are reported."""
 
 
@@ -162,3 +176,11 @@ def _cache_tokens(s: Scenario, at: Places, budget: int, slots: int) -> float:
     if at.separate == 0:
         passes = (*passes, prompts_of(at.main, float(budget), mean / 2.0))
     return float(cache_tokens(at, passes, mean))
+
+
+def _prompt_cache_tokens(s: Scenario, at: Places, budget: int) -> float:
+    """Return the tokens that an instance which computes prompts apart has room for."""
+    alone = Places(at.prefill, at.prefill, None, 0.0, 0.0)
+    prompt = float(s.workload.prompt)
+    most = prompts_of(at.prefill, float(budget), prompt / 2.0)
+    return float(cache_tokens(alone, (most,), prompt))

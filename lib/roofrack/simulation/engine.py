@@ -33,7 +33,8 @@ from roofrack.simulation.steps import Setting, upcoming
 
 Array = Any
 KINDS = dict.fromkeys(
-    ("stream", "clock", "slots", "budget", "policy", "replicas", "routing", "least"), jnp.int32
+    ("stream", "clock", "slots", "budget", "each", "policy", "replicas", "routing", "least"),
+    jnp.int32,
 ) | {"reserve": bool, "prefilled": bool}
 WHOLE = ("prompt", "cached", "output", "passes", "replica")
 
@@ -83,8 +84,7 @@ def _run(streams: Streams, rules: Rules, tables: Tables, *, slots: int, replicas
         replica=end.replica.reshape(by_lane),
         busy_s=end.busy_s.reshape(by_lane),
         paid_s=end.paid_s.reshape(by_lane) + jnp.where(on, last, 0.0),
-        by_time=end.by_time.reshape(BINS, lanes, 4),
-        by_batch=end.by_batch.reshape(by_lane),
+        by_time=end.by_time.reshape(BINS, lanes, 3),
         prompt_tokens=sums[0],
         decoded=sums[1],
         passes=sums[2],
@@ -156,8 +156,7 @@ def begin(at: Setting, slots: int) -> State:
             changed_s=jnp.zeros(lanes),
             busy_s=real,
             paid_s=real,
-            by_time=jnp.zeros((BINS * lanes, 4)),
-            by_batch=jnp.zeros((slots + 1) * lanes),
+            by_time=jnp.zeros((BINS * lanes, 3)),
             sums=jnp.zeros((3, cells), jnp.int64),
             steps=jnp.zeros((), jnp.int64),
         ),

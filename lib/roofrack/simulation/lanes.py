@@ -41,6 +41,7 @@ class Lane(NamedTuple):
     block: int
     budget: int
     policy: int
+    each: int = 1
     stretch: float = 1.0
     reserve: bool = False
     wait_s: float = 0.0
@@ -56,8 +57,8 @@ class Lane(NamedTuple):
 class Ran(NamedTuple):
     """What came of a lane: of each request [N], and of the whole; seconds of each replica [R].
 
-    `by_time` [BINS, 4]: integrals of 1, sequences, waiting requests and cached tokens over parts of
-    `bin_s` seconds; `by_batch` seconds of passes with so many decoding sequences.
+    `by_time` [BINS, 3]: integrals of 1, sequences and cached tokens over passes that begin in parts
+    of `bin_s` seconds.
     """
 
     first_s: Floats
@@ -69,7 +70,6 @@ class Ran(NamedTuple):
     paid_s: Floats
     by_time: Floats
     bin_s: float
-    by_batch: Floats
     prompt_tokens: int
     decoded: int
     passes: int
@@ -91,10 +91,11 @@ def _calls(lanes: Sequence[Lane]) -> list[list[int]]:
     """Return the numbers of the lanes of each call: those of one shape, the busiest together."""
     shapes: dict[tuple[int, ...], list[int]] = {}
     for number, lane in enumerate(lanes):
-        shape = (size_of(lane.slots), _power(lane.replicas), size_of(len(lane.stream.prompt)))
-        shapes.setdefault(shape, []).append(number)
+        nodes = lane.clock.seconds.shape[-1]
+        sizes = size_of(lane.slots), _power(lane.replicas), size_of(len(lane.stream.prompt))
+        shapes.setdefault((*sizes, nodes), []).append(number)
     calls = []
-    for (slots, replicas, _), numbers in shapes.items():
+    for (slots, replicas, *_), numbers in shapes.items():
         fit = max(1, CELLS // (slots * replicas))
         most = max((n for n in TOGETHER if n <= fit), default=1)
         if len(numbers) > 1:  # on both cores
@@ -188,7 +189,6 @@ def _ran(of: Outcome, i: int, lane: Lane, bin_s: float) -> Ran:
         paid_s=of.paid_s[: lane.replicas, i],
         by_time=of.by_time[:, i],
         bin_s=bin_s,
-        by_batch=of.by_batch[: lane.slots + 1, i],
         prompt_tokens=int(of.prompt_tokens[i]),
         decoded=int(of.decoded[i]),
         passes=int(of.passes[i]),

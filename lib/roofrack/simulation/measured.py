@@ -7,18 +7,20 @@ import numpy as np
 import numpy.typing as npt
 
 from roofrack.simulation.asked import Limits
-from roofrack.simulation.played import Played
+from roofrack.simulation.jobs import Played
 from roofrack.units import MILLION
 
 Floats = npt.NDArray[np.float64]
 PERCENTILES = (50, 95, 99)
+GROWS, MATTERS = 1.5, 0.1
+"""A queue grows where the end of a run waits so much longer, by so much of the promise."""
 
 
 def row(of: Played, limits: Limits) -> dict[str, Any]:
     """Return the columns of one lane; None where there is no value.
 
     Times from arrival to first token (`ttft`), between tokens of a request on average (`tpot`),
-    from arrival to the end (`e2e`), and from arrival to when its prompt begins (`queue_s`, a mean),
+    from arrival to the end (`e2e`), and in the queue, until its prompt begins (`queue_s`, a mean),
     over requests that count. `batch_at_load` sequences in flight of a replica, its prompts
     included, while it is busy; `busy_share` is the share of time with a pass under way. Rates over
     the whole time from the first arrival to the last token; shares and money over all machines.
@@ -42,7 +44,7 @@ def row(of: Played, limits: Limits) -> dict[str, Any]:
         "requests": len(r),
         "rejected": int((~done).sum()),
         **percentiles(times),
-        "queue_s": mean((of.admitted_s - of.arrival_s)[of.counted]),
+        "queue_s": mean((of.admitted_s - of.queued_s)[of.counted]),
         "busy_share": busy / pools if pools else None,
         "prefill_busy_share": None,
         "batch_at_load": running / passes_s if passes_s else None,
@@ -100,34 +102,40 @@ def kept_limits(of: Played, limits: Limits) -> npt.NDArray[np.bool_]:
     return kept & np.isfinite(of.done_s)
 
 
-def grows(of: Played, limits: Limits) -> bool:
+def ends(of: Played) -> dict[str, float | None]:
+    """Return the mean time to first token in the middle and in the last fifth of the requests."""
+    late = of.first_s - of.arrival_s
+    fifth = max(1, len(late) // 5)
+    parts = {"ttft_middle_s": late[2 * fifth : 3 * fifth], "ttft_end_s": late[-fifth:]}
+    return {name: mean(part[np.isfinite(part)]) for name, part in parts.items()}
+
+
+def grows(values: Mapping[str, Any], limits: Limits) -> bool:
     """Tell whether first tokens come later and later: a longer run would have no steady state.
 
     From the middle fifth of the requests to the last by half, and by a tenth of what is promised
     or, without a promise, of what a request takes: choices, between chance and what ends badly.
+    `values` are those of `row` and `ends`.
     """
-    done = np.isfinite(of.done_s)
-    waits = (of.first_s - of.arrival_s)[done]
-    fifth = len(waits) // 5
-    if not fifth:
+    middle, end = values["ttft_middle_s"], values["ttft_end_s"]
+    if middle is None or end is None:
         return False
-    middle, end = waits[2 * fifth : 3 * fifth].mean(), waits[-fifth:].mean()
-    usual = float(np.median((of.done_s - of.arrival_s)[done]))
-    return bool(end > 1.5 * middle and end - middle > 0.1 * min(limits.ttft_s, usual))
+    promised = limits.ttft_s if np.isfinite(limits.ttft_s) else values["e2e_p50_s"] or 0.0
+    return bool(end > GROWS * middle and end - middle > MATTERS * promised)
 
 
 def kv_share(of: Played) -> float | None:
     """Return the tokens that decoding sequences hold over what there is room for, while busy."""
-    seconds, tokens = of.ran.by_time[:, 0].sum(), of.ran.by_time[:, 3].sum()
+    seconds, tokens = of.ran.by_time[:, 0].sum(), of.ran.by_time[:, 2].sum()
     return float(tokens / seconds / of.deployment.cache_tokens) if seconds else None
 
 
 def series(of: Played) -> dict[str, Floats]:
     """Return means over parts of the run's time: batch, queue, KV share, and the share busy.
 
-    Sums over replicas.
+    Sums over replicas. `waiting` are requests in the queue until they are admitted first.
     """
-    spent, running, waiting, tokens = of.ran.by_time.T
+    spent, running, tokens = of.ran.by_time.T
     width, replicas = of.ran.bin_s, len(of.ran.busy_s)
     used = np.flatnonzero(spent > 0)
     last = int(used[-1]) + 1 if used.size else 0
@@ -139,10 +147,26 @@ def series(of: Played) -> dict[str, Floats]:
     return {
         "time_s": (np.arange(last) + 0.5) * width,
         "running": (running / over)[:last],
-        "waiting": (waiting / over)[:last],
+        "waiting": _waiting(of, width, len(spent))[:last],
         "kv_share": (tokens / over)[:last] / room,
         "busy": (spent / over)[:last] / replicas,
     }
+
+
+def _waiting(of: Played, width: float, parts: int) -> Floats:
+    """Return the mean number of requests in the queue in each part of time."""
+    there = np.isfinite(of.admitted_s)
+    edges = width * np.arange(parts + 1.0)
+
+    def before(times: Floats) -> Floats:
+        """Return the sum of what lies of each time before each edge."""
+        ordered = np.sort(times)
+        sums = np.concatenate(([0.0], np.cumsum(ordered)))
+        count = np.searchsorted(ordered, edges)
+        return np.asarray(sums[count] + (len(ordered) - count) * edges)
+
+    spent = np.diff(before(of.admitted_s[there]) - before(of.queued_s[there]))
+    return np.maximum(spent, 0.0) / width
 
 
 def mean(values: Floats) -> float | None:

@@ -1,83 +1,25 @@
-"""How a cell puts the next pass together, and runs it: paragraphs 3 to 6 of docs/simulation.md."""
+"""How a cell puts the next pass together: paragraphs 3 to 6 of docs/simulation.md."""
 
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from roofrack.simulation.clock import pass_s
+from roofrack.simulation.moment import Moment, look
+from roofrack.simulation.running import look_up, passes, run
 from roofrack.simulation.state import (
-    BASE,
-    BINS,
     CHUNKED,
     DECODE_FIRST,
     NEVER,
-    ORDER,
     R_ADMITTED,
     R_COUNT,
     R_FIRST,
     R_GOAL,
     R_LEFT,
-    RATE,
-    TARGET,
     State,
 )
-from roofrack.simulation.steps import (
-    TINY,
-    Known,
-    Setting,
-    arrive,
-    blocks_of,
-    gate_s,
-    get,
-    put,
-    settle,
-)
+from roofrack.simulation.steps import Setting, arrive, get, put, settle
 
 Array = Any
-
-
-class Moment(NamedTuple):
-    """Where each cell is [C].
-
-    `active`: it may put its next pass together. The `head` of the queue, its `record` [C, 6] and
-    the one `behind` it; `arrives_s` next arrival of its lane, `opens_s` its gate. `beside`: prompts
-    share passes with decoding sequences. `tight`: blocks have to be counted; then there is `room`
-    for the head or not, the cache is `short` of blocks for the next decode pass, when `victim`, a
-    slot, makes room, or else it has enough for so many `passes`.
-    """
-
-    active: Array
-    head: Known
-    record: Array
-    behind: Array
-    arrives_s: Array
-    opens_s: Array
-    beside: Array
-    tight: Array
-    room: Array
-    short: Array
-    victim: Array
-    passes: Array
-
-    @property
-    def goal(self) -> Array:
-        """Prompt tokens of the head, or those to compute again, what is cached included."""
-        return blocks_of(self.record[:, R_GOAL], 1).astype(jnp.int32)
-
-    @property
-    def cached(self) -> Array:
-        """Tokens of it that are in a cache."""
-        return self.head.cached.astype(jnp.int32)
-
-
-class Pass(NamedTuple):
-    """The pass of each cell [C]: whether it `runs`, with whom, how many times and for how long."""
-
-    runs: Array
-    decodes: Array
-    times: Array
-    seconds: Array
 
 
 def step(at: Setting, state: State) -> State:
@@ -97,74 +39,9 @@ def step(at: Setting, state: State) -> State:
     # whoever may follow is looked at in the next step
     further = admits & (state.waiting > 0) & (state.running < at.cell.slots)
     state = _wait(state, moment)
-    found = _passes(at, state, moment, moment.active & ~displaced & ~further, admits)
+    found = passes(at, state, moment, moment.active & ~displaced & ~further, admits)
     state = _displace(state, moment, displaced)
-    return _look_up(at, _run(at, state, found))
-
-
-def look(at: Setting, state: State, settled: Array) -> Moment:
-    """Find out what each cell may do."""
-    arrives = jnp.tile(state.arrives_s, at.replicas)
-    active = settled & (state.t < arrives) & (state.running + state.waiting > 0)
-    beside = (at.cell.policy == CHUNKED) | at.cell.prefilled
-    head = at.known(state.head, at.cell.stream)
-    where = at.request(state.waiting > 0, state.head)
-    record = get(state.records, where)
-    tight = state.held_most + head.most_blocks(at.cell.block) > at.cell.blocks
-    counts = tight & ~at.cell.reserve & active
-    # as after its first decode pass, or it would be preempted at once
-    need = blocks_of(blocks_of(record[:, R_GOAL], 1) + head.rate, at.cell.block)
-    most = jnp.where(counts, state.next_end - state.n, NEVER)
-
-    def counted(_: None) -> tuple[Array, Array, Array, Array]:
-        now = held_blocks(at, state, 1)
-        order = state.rows[:, ORDER].reshape(at.size(state), -1)
-        victim = jnp.argmax(order, axis=0).astype(jnp.int32)
-        enough = _until_short(at, state, now, most)
-        return now + need <= at.cell.blocks, now > at.cell.blocks, victim, enough
-
-    def uncounted(_: None) -> tuple[Array, Array, Array, Array]:
-        return counts, counts, state.leaver, most
-
-    room, short, victim, passes = jax.lax.cond(counts.any(), counted, uncounted, None)
-    return Moment(
-        active=active,
-        head=head,
-        record=record,
-        behind=get(state.behind, where),
-        arrives_s=arrives,
-        opens_s=gate_s(at, state._replace(head_s=head.arrival_s)),
-        beside=beside,
-        tight=counts,
-        room=jnp.where(counts, room, ~tight),
-        short=counts & short & (state.running > 1) & (state.decoding > 0),
-        victim=victim,
-        passes=jnp.where(counts, passes, NEVER),
-    )
-
-
-def held_blocks(at: Setting, state: State, passes: Array) -> Array:
-    """Return the blocks that each cell's sequences hold after so many decode passes from now.
-
-    Those whose prompt is being computed hold what they need for their first one.
-    """
-    size = at.size(state)
-    decoding = state.ends.reshape(size, -1) != NEVER
-    rows = state.rows.reshape(*decoding.shape, -1)
-    tokens = rows[..., BASE] + rows[..., RATE] * (state.n + passes)
-    target = blocks_of(rows[..., TARGET], 1)
-    waiting = jnp.where(target > 0, target + rows[..., RATE], 0.0)
-    return blocks_of(jnp.where(decoding, tokens, waiting), at.cell.block).sum(0)
-
-
-def _until_short(at: Setting, state: State, now: Array, most: Array) -> Array:
-    """Return how many decode passes the cache has room for; at most `most`, at least one."""
-    most = jnp.where(most == NEVER, 1, most)
-    then = held_blocks(at, state, most)
-    share = (at.cell.blocks - now) / jnp.maximum(then - now, 1.0)
-    fewer = jnp.clip(jnp.floor(1.0 + (most - 1) * share), 1, most).astype(jnp.int32)
-    fewer = jnp.where(held_blocks(at, state, fewer) <= at.cell.blocks, fewer, 1)
-    return jnp.where(then <= at.cell.blocks, most, fewer)
+    return look_up(at, run(at, state, found))
 
 
 def _wait(state: State, moment: Moment) -> State:
@@ -176,7 +53,7 @@ def _wait(state: State, moment: Moment) -> State:
 
 def _left(at: Setting, state: State) -> Array:
     """Return prompt tokens that a chunked pass has room for still."""
-    return jnp.maximum(at.cell.budget - state.decoding, 0) - state.new
+    return jnp.maximum(at.cell.budget - at.cell.each * state.decoding, 0) - state.new
 
 
 def _continue(at: Setting, state: State, now: Array) -> State:
@@ -273,91 +150,4 @@ def _displace(state: State, moment: Moment, now: Array) -> State:
         displaced=state.displaced | now,
         partial=jnp.where(was_partial, -1, state.partial),
         remaining=jnp.where(was_partial, 0, state.remaining),
-    )
-
-
-def _passes(at: Setting, state: State, moment: Moment, now: Array, admits: Array) -> Pass:
-    """Return what runs: one pass with prompts, or decode passes until something changes."""
-    decodes = (state.decoding > 0) & (moment.beside | (state.new == 0))
-    runs = now & (decodes | (state.new > 0))
-    batch = jnp.where(decodes, state.decoding, 0)
-    sequences = jnp.maximum(batch, 1)
-    context = jnp.where(decodes, (state.base + state.rate * state.n) / sequences, 0.0)
-    attended = state.work / jnp.maximum(state.new, 1)
-    one = pass_s(at.tables, at.cell.clock, batch, context, state.new, attended)
-
-    gains = state.rate / sequences  # of the mean context, in a pass
-    inside = jnp.floor((one.until - context) / jnp.maximum(gains, 1e-12) + TINY) + 1.0
-    inside = jnp.where(gains > 0, jnp.clip(inside, 1, NEVER - 1), NEVER - 1).astype(jnp.int32)
-    most = jnp.minimum(jnp.minimum(state.next_end - state.n, inside), moment.passes)
-    # one at a time where the next may have a prompt, or counts more sequences than have been
-    alone = (state.new == 0) & ~(state.displaced & (state.waiting > 0)) & ~(moment.tight & admits)
-    most = jnp.where(alone, most, 1)
-    waits = (state.waiting > 0) & (moment.opens_s > state.t)
-    change_s = jnp.minimum(moment.arrives_s, jnp.where(waits, moment.opens_s, jnp.inf))
-    more = one.per_token * gains
-    times = _until(one.seconds, more, change_s - state.t, most)
-    return Pass(runs, decodes, times, _series(one.seconds, more, times))
-
-
-def _series(first: Array, more: Array, times: Array) -> Array:
-    """Return the seconds of so many passes, each so much longer than the one before."""
-    return times * first + more * (times * (times - 1.0) / 2.0)
-
-
-def _until(first: Array, more: Array, seconds: Array, most: Array) -> Array:
-    """Return after how many passes a time is reached; at most `most`, at least one."""
-    ahead = jnp.minimum(seconds, _series(first, more, most))
-    b = first - more / 2.0
-    root = jnp.sqrt(jnp.maximum(b * b + 2.0 * more * ahead, 0.0))
-    guess = jnp.ceil(2.0 * ahead / jnp.maximum(b + root, 1e-30))
-    guess = jnp.clip(guess, 1, most)
-    # rounding may be off by one either way
-    less = jnp.maximum(guess - 1, 1)
-    guess = jnp.where(_series(first, more, less) >= seconds, less, guess)
-    guess = jnp.where(_series(first, more, guess) < seconds, guess + 1, guess)
-    return jnp.clip(guess, 1, most).astype(jnp.int32)
-
-
-def _run(at: Setting, state: State, found: Pass) -> State:
-    """Run the pass that has been put together, or as many like it as nothing comes between."""
-    ran = found.runs & found.decodes
-    k = jnp.where(ran, found.times, 0)
-    tokens = state.base + state.rate * (state.n + jnp.maximum(k - 1, 0) / 2.0)
-    spent = jnp.where(found.runs, found.seconds, 0.0)
-    integrals = [jnp.ones_like(spent), state.running, state.waiting, tokens]
-    part = jnp.clip((state.t / at.cell.bin_s).astype(jnp.int32), 0, BINS - 1)
-    part = jnp.where(found.runs, part * at.lanes + at.lane, NEVER)
-    batch = jnp.where(ran, state.decoding, 0)
-    batch = jnp.where(found.runs, batch * at.lanes + at.lane, NEVER)
-    counted = [state.new, k * state.decoding, jnp.maximum(k, 1)]
-    reset = found.runs
-    return state._replace(
-        t=state.t + spent,
-        n=state.n + k,
-        new=jnp.where(reset, 0, state.new),
-        work=jnp.where(reset, 0.0, state.work),
-        taken=state.taken & ~reset,
-        opened=state.opened & ~reset,
-        displaced=state.displaced & ~reset,
-        gone=jnp.where(reset, 0, state.gone),
-        busy_s=state.busy_s + spent,
-        # what is off, and drains
-        paid_s=state.paid_s + jnp.where(jnp.isfinite(state.ready_s), 0.0, spent),
-        by_time=put(
-            state.by_time, part, jnp.stack([one * spent for one in integrals], axis=1), "add"
-        ),
-        by_batch=put(state.by_batch, batch, spent, "add"),
-        sums=state.sums + jnp.stack([jnp.where(reset, one, 0) for one in counted]),
-    )
-
-
-def _look_up(at: Setting, state: State) -> State:
-    """Read whom the next step settles."""
-    everywhere = jnp.ones_like(state.victim)
-    starter = get(state.fresh, at.slot(everywhere, jnp.maximum(state.freshly - 1, 0)))
-    return state._replace(
-        starter=starter,
-        starter_row=get(state.rows, at.slot(everywhere, starter)),
-        leaver_row=get(state.rows, at.slot(everywhere, state.leaver)),
     )

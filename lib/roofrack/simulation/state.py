@@ -20,7 +20,7 @@ ROUND_ROBIN, LEAST_LOADED, ASSIGNED = range(3)
 
 NEVER = np.iinfo(np.int32).max
 BINS = 240
-"""Parts of a run's time for which batch, queue and cache are kept."""
+"""Parts of a run's time for which batch and cache are kept."""
 
 
 class Streams(NamedTuple):
@@ -44,9 +44,9 @@ class Rules(NamedTuple):
 
     `stream` of the requests and `stretch` that multiplies their times; `clock` the table of
     seconds; `slots` sequences, `blocks` of the cache and `block` tokens in each; `budget` tokens of
-    a pass; `policy`; `reserve` the whole output on admission; `wait_s` longest wait for others;
-    `replicas`; `routing`; `prefilled`: prompts were computed elsewhere; `bin_s` width of the
-    parts of time that are recorded.
+    a pass, of which a decoding sequence takes `each` beside prompts; `policy`; `reserve` the whole
+    output on admission; `wait_s` longest wait for others; `replicas`; `routing`; `prefilled`:
+    prompts were computed elsewhere; `bin_s` width of the parts of time that are recorded.
     """
 
     stream: Array
@@ -56,6 +56,7 @@ class Rules(NamedTuple):
     blocks: Array
     block: Array
     budget: Array
+    each: Array
     policy: Array
     reserve: Array
     wait_s: Array
@@ -73,14 +74,14 @@ class Tables(NamedTuple):
     """Seconds of a pass by clock, [K, batch, context, new, attended], linear between nodes.
 
     `batch` nodes by number of sequences: `below` and `share` [slots + 1] give the node under it and
-    how far it is to the next. Contexts are `context_step` apart [K]. `new` and `attended` [K, .]
-    are nodes in tokens; the first of `new` is 0: a pass that only decodes.
+    how far it is to the next. `context`, `new` and `attended` [K, .] are nodes in tokens; the first
+    of `new` is 0: a pass that only decodes.
     """
 
     seconds: Array
     below: Array
     share: Array
-    context_step: Array
+    context: Array
     new: Array
     attended: Array
 
@@ -90,9 +91,8 @@ class Outcome(NamedTuple):
 
     Seconds of first token, end and first admission (infinite where there was none), `preemptions`,
     `replica` (-1 rejected). `busy_s` [R, L], and `paid_s`: seconds that a replica is on;
-    `by_time` [BINS, 4, L]: integrals over each part of
-    time of 1, sequences, waiting requests and cached tokens; `by_batch` [slots + 1, L] seconds of
-    passes by decoding sequences; `prompt_tokens` computed, `decoded` sequence-passes, `passes` [L];
+    `by_time` [BINS, L, 3]: integrals over each part of time, while passes are under way, of 1,
+    sequences and cached tokens; `prompt_tokens` computed, `decoded` sequence-passes, `passes` [L];
     `steps` of the loop.
     """
 
@@ -104,7 +104,6 @@ class Outcome(NamedTuple):
     busy_s: Array
     paid_s: Array
     by_time: Array
-    by_batch: Array
     prompt_tokens: Array
     decoded: Array
     passes: Array
@@ -175,7 +174,6 @@ class State(NamedTuple):
     changed_s: Array  # [L] when replicas were started or stopped last
     busy_s: Array
     paid_s: Array
-    by_time: Array  # [BINS * L, 4]
-    by_batch: Array  # [(S + 1) * L]
+    by_time: Array  # [BINS * L, 3]
     sums: Array  # [3, C] prompt tokens, decoding sequences of passes, and passes
     steps: Array

@@ -18,16 +18,13 @@ VALIDATION = "validation"
 """The one page that no sweep makes: it compares with measurements, whatever is configured."""
 QUESTIONS = (
     "fast_mode",
-    "sparsity",
     "racks",
     "pipeline",
     "hardware_alignment",
-    "codesign",
-    "delayed_payoff",
     "context",
+    "delayed_payoff",
     "training",
     VALIDATION,
-    "peers",
 )
 
 
@@ -62,7 +59,9 @@ def asked(name: str, overrides: Sequence[str], config_dir: str | None) -> Questi
         return Question(name, TITLE)
     words = (f"experiment={name}", *overrides)
     first = config.jobs(words, config_dir)[0]
-    told = config.compose(first, config_dir)["experiment"] or {}
+    container = config.compose(first, config_dir)
+    to_study(container)  # refuses what the question cannot take
+    told = container["experiment"] or {}
     return Question(name, str(told.get("title") or name), words)
 
 

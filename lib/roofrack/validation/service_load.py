@@ -8,8 +8,9 @@ from roofrack.conversion import to_study
 from roofrack.errors import InfeasibleError
 from roofrack.simulation.asked import asked
 from roofrack.simulation.deployments import deployments
+from roofrack.simulation.jobs import Job
 from roofrack.simulation.measured import row as measured
-from roofrack.simulation.played import Job, Maker, played_of
+from roofrack.simulation.played import Maker, played_of
 from roofrack.validation.service import QUANTITIES
 
 ALIKE = (

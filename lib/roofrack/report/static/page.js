@@ -96,6 +96,8 @@
     };
     const result = await vegaEmbed(box, spec, options);
     views.set(box, result);
+    // marks without words (the frame of a brush) are nothing to read out
+    for (const mark of box.querySelectorAll("svg [role]:not([aria-label])")) mark.setAttribute("aria-hidden", "true");
     const svg = box.querySelector("svg");
     return svg ? parseFloat(svg.getAttribute("width")) : width;
   }

@@ -2,9 +2,11 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, isfinite
+from math import isfinite
 
+from roofrack.arguments import number
 from roofrack.errors import InputError, nearest
+from roofrack.fields import Leaf
 from roofrack.simulation.asked import DRAWN, RATE, Asked, asked
 
 QUESTIONS = ("chips", "own", "tiers", "wait")
@@ -27,6 +29,7 @@ SEARCHED = {
 WAIT = "workload.wait_s"
 WAITS = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
 """Seconds that requests wait for others, where nothing says so."""
+ABOVE, FREE = Leaf("", above=0.0), Leaf("", at_least=0.0)
 MAX_CHIPS = 1024
 """Chips that are tried at most, where nothing says so."""
 
@@ -63,12 +66,10 @@ def plan_asked(words: Sequence[str]) -> Plan:
         bare = key.lstrip("+~")
         if bare in KEYS[question] and equals:
             free = bare == "price.cached"  # some APIs charge nothing for it
-            own[bare] = _number(bare, value, least=0 if free else None)
+            own[bare] = number(bare, FREE if free else ABOVE, value)
         elif question == "wait" and bare == WAIT:
             items = value.strip("[]").split(",")
-            waits = tuple(
-                dict.fromkeys((0.0, *sorted(_number(WAIT, one, least=0) for one in items)))
-            )
+            waits = tuple(dict.fromkeys((0.0, *sorted(number(WAIT, FREE, one) for one in items))))
         elif bare in SEARCHED[question]:
             raise InputError(f"{word}: `plan {question}` finds it; leave it out")
         elif bare.partition(".")[0] in ("price", "tiers", "max_chips"):
@@ -133,18 +134,6 @@ def _promises(tier: str, told: Mapping[str, float]) -> dict[str, float]:
     if "batch" in told:
         _whole(f"tiers.{tier}.batch", told["batch"])
     return dict(told)
-
-
-def _number(key: str, text: str, least: float | None = None) -> float:
-    """Return a number above 0, or (with `least`) of at least that."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = inf
-    if not isfinite(value) or (value <= 0 if least is None else value < least):
-        allowed = "above 0" if least is None else f"of at least {least:g}"
-        raise InputError(f"{key}={text}: allowed is a number {allowed}")
-    return value
 
 
 def _whole(key: str, value: float) -> int:

@@ -6,19 +6,16 @@ from typing import NamedTuple
 
 import numpy as np
 
+from roofrack.nouns import Scenario
 from roofrack.simulation.asked import STEADY, Asked, Limits
 from roofrack.simulation.capacity import capacity
 from roofrack.simulation.deployments import Deployment
-from roofrack.simulation.measured import row
-from roofrack.simulation.played import Maker, Played, played_of
+from roofrack.simulation.jobs import Played
+from roofrack.simulation.measured import ends, grows, row
+from roofrack.simulation.played import Maker, played_of
 
 SHORT = 10.0
 """Times that requests are expected to last that a run should be long, or its end is mostly ramp."""
-
-
-GROWS, MATTERS = 1.5, 0.1
-"""A queue grows where the last fifth of the requests waits so much longer than the middle one, by
-more than this part of the promise: choices, between chance and what ends badly."""
 
 
 class Case(NamedTuple):
@@ -44,12 +41,8 @@ class Run:
 
     @property
     def grew(self) -> bool:
-        """Whether first tokens came later and later, so that a longer run would break the promise.
-
-        From the middle of the run to its end by half, and by a part of what is promised.
-        """
-        middle, end = self["ttft_middle_s"], self["ttft_end_s"]
-        return end > GROWS * middle and end - middle > MATTERS * self.case.limits.ttft_s
+        """Whether first tokens came later and later: a longer run would break the promise."""
+        return grows(self.values, self.case.limits)
 
     @property
     def short(self) -> bool:
@@ -81,8 +74,7 @@ class Player:
         self.maker = Maker(asked)
         self.runs = 0
         self.short = False
-        self._capacity: dict[int, float] = {}
-        self._alive: dict[int, Deployment] = {}  # the maker knows scenarios by their id
+        self._capacity: dict[Scenario, float] = {}
 
     def rates(self, of: Deployment) -> tuple[float, ...]:
         """Return the rates that were asked for, or those of the trace."""
@@ -92,18 +84,12 @@ class Player:
         """Run all cases with all seeds, in one call of the simulator."""
         t = self.asked.traffic
         seeds = [int(t.seed) + n for n in range(int(t.seeds))]
-        for case in cases:
-            self._keep(case.deployment)
         played = played_of(
             [self.maker.job(c.deployment, c.rate, seed) for c in cases for seed in seeds]
         )
         self.runs += len(played)
         groups = [played[i : i + len(seeds)] for i in range(0, len(played), len(seeds))]
         return [self._run(case, group) for case, group in zip(cases, groups, strict=True)]
-
-    def _keep(self, of: Deployment) -> None:
-        """Keep a scenario: others must not get its id, by which the maker knows it."""
-        self._alive.setdefault(id(of.scenario), of)
 
     def _run(self, case: Case, played: Sequence[Played]) -> Run:
         values, spread = _mean([self._row(one, case.limits) for one in played])
@@ -113,28 +99,20 @@ class Player:
 
     def _row(self, of: Played, limits: Limits) -> dict[str, object]:
         """Return the columns of a run, and what its middle and last fifth of requests waited."""
-        late = of.first_s - of.arrival_s
-        fifth = max(1, len(late) // 5)
-        parts = {"ttft_middle_s": late[2 * fifth : 3 * fifth], "ttft_end_s": late[-fifth:]}
         told = self.asked.traffic.source in STEADY
-        ends = {
-            name: float(np.nanmean(part)) if told and np.isfinite(part).any() else None
-            for name, part in parts.items()
-        }
-        return {**row(of, limits), **ends}
+        late = {name: value if told else None for name, value in ends(of).items()}
+        return {**row(of, limits), **late}
 
     def capacity(self, of: Deployment) -> float:
         """Return the most requests per s of a replica, by the closed forms."""
-        self._keep(of)
-        if id(of.scenario) not in self._capacity:
+        if of.scenario not in self._capacity:
             lengths = self.lengths(of)
             most = capacity(of, lengths.prompt, lengths.output)
-            self._capacity[id(of.scenario)] = most / float(of.scenario.plan.replicas)
-        return self._capacity[id(of.scenario)]
+            self._capacity[of.scenario] = most / float(of.scenario.plan.replicas)
+        return self._capacity[of.scenario]
 
     def lengths(self, of: Deployment) -> Lengths:
         """Return the tokens of the requests that a deployment meets, of the first seed."""
-        self._keep(of)
         job = self.maker.job(of, 1.0, int(self.asked.traffic.seed))
         prompt, output = float(job.requests.prompt.mean()), float(job.requests.output.mean())
         # whoever looks finds long outputs more often: half of E[l^2] / E[l] is there
