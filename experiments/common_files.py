@@ -42,17 +42,30 @@ class Choices:
     """The job's study on each machine."""
 
 
-def asked_names(run: Run, key: str, group: str) -> list[str]:
-    """Return a list of files of the question's settings, those of the run's own jobs first.
+def several(run: Run, key: str, default: Sequence[Any] = ()) -> list[Any]:
+    """Return a setting of the question that may hold several values.
 
-    Raises InputError if it is no list of names.
+    A list in its file; on the command line, where a list makes jobs, words in one text:
+    `experiment.machines='h100_sxm b200'`.
     """
-    given = run.experiment.get(key)
-    words = given if isinstance(given, list) else [given]
-    if not all(isinstance(word, str) for word in words if word is not None):
-        raise InputError(f"experiment.{key}={given}: allowed is a list of files of conf/{group}")
+    given = run.experiment.get(key, list(default))
+    if isinstance(given, str):
+        return [word for word in re.split(r"[\s,\[\]]+", given) if word]
+    return given if isinstance(given, list) else [] if given is None else [given]
+
+
+def asked_names(run: Run, key: str, group: str) -> list[str]:
+    """Return files of a group that the question's settings name, those of the run's jobs first.
+
+    Raises InputError if they are no names.
+    """
+    words = several(run, key)
+    if not all(isinstance(word, str) for word in words):
+        raise InputError(
+            f"experiment.{key}={run.experiment[key]}: allowed are names of files of conf/{group}"
+        )
     own = [job.config["choices"][group] for job in run.jobs]
-    return list(dict.fromkeys([*own, *(word for word in words if word)]))
+    return list(dict.fromkeys([*own, *words]))
 
 
 def choices(run: Run, job: JobRun, machines: Sequence[str], models: Sequence[str]) -> Choices:
@@ -130,13 +143,17 @@ def full_names(choices: Mapping[str, Choice]) -> dict[str, str]:
     return found if len(set(found.values())) == len(found) else {key: key for key in found}
 
 
-def numbers(run: Run, key: str, default: Sequence[float]) -> list[float]:
-    """Return a list of numbers of the question's settings, each once and not below 0, ascending."""
-    given = run.experiment.get(key, list(default))
-    values = given if isinstance(given, list) else [given]
-    good = all(
-        isinstance(v, int | float) and not isinstance(v, bool) and 0 <= v < 1e12 for v in values
-    )
-    if not values or not good:
-        raise InputError(f"experiment.{key}={given}: allowed is a list of numbers from 0 up")
-    return sorted({float(v) for v in values})
+def numbers(run: Run, key: str, default: Sequence[float] = ()) -> list[float]:
+    """Return numbers of the question's settings (`several`), each once and ascending.
+
+    Raises InputError for none, and for what is no number from 0 up.
+    """
+    try:
+        values = {float(value) for value in several(run, key, default)}
+    except (TypeError, ValueError):
+        values = set()
+    if not values or not all(0 <= value < 1e12 for value in values):
+        raise InputError(
+            f"experiment.{key}={run.experiment.get(key)}: allowed are numbers from 0 up"
+        )
+    return sorted(values)

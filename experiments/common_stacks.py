@@ -17,6 +17,7 @@ from roofrack.results.schema import PARTS
 from roofrack.tables import DTYPES
 
 from .common_files import Leaves
+from .common_jobs import leaf_of
 from .shared import RESOURCES, setting
 
 COST, SPEED = "usd_per_mtok", "tokens_per_s_per_user"
@@ -203,7 +204,9 @@ def home_of(run: Run, cells: pl.DataFrame, floors: Sequence[float]) -> tuple[flo
     without any the lowest.
     """
     wanted = setting(run, "show_context", above=-1.0)
-    contexts = sorted(cells["context"].unique()) or [0.0]
+    asked = leaf_of(run.jobs[0], "workload.context")  # what was asked, where nothing serves
+    asked = asked if isinstance(asked, list) else [asked]
+    contexts = sorted(cells["context"].unique()) or [float(context) for context in asked]
     context = float(min(contexts, key=lambda context: abs(context - wanted)))
     most = setting(run, "show_speed", above=-1.0)
     reached = cells.filter(pl.col("context") == context, pl.col("floor") <= most)["floor"]

@@ -91,7 +91,7 @@ def command(run: Run) -> str:
     """
     given = [job.overrides for job in run.jobs]
     name = run.experiment.get("name")
-    if name and _same_jobs(given, _study(str(name))):
+    if name and _same_jobs([_asked(job) for job in run.jobs], _study(str(name))):
         return f"roofrack sweep experiment={name}"
     own = ["--config-dir DIR"] if any(_is_own(job) for job in run.jobs) else []
     return " ".join(["roofrack sweep", *own, *(shlex.quote(text) for text in merged(given))])
@@ -101,6 +101,18 @@ def _is_own(job: JobRun) -> bool:
     """Tell whether a job used a file that does not come with roofrack."""
     files = ((group, name) for group, name in job.config["choices"].items() if name)
     return any(not (config.conf_dir() / group / f"{name}.yaml").is_file() for group, name in files)
+
+
+def _asked(job: JobRun) -> list[str]:
+    """Return what was asked of a job: without the calibration that a sweep puts for `auto`."""
+    without = [text for text in job.overrides if not text.startswith("calibration=")]
+    if len(without) == len(job.overrides):
+        return without
+    try:
+        own = config.compose(without)["choices"]["calibration"]
+    except InputError:  # a file of the job is not here
+        return list(job.overrides)
+    return without if own == job.config["choices"]["calibration"] else list(job.overrides)
 
 
 def _study(name: str) -> list[list[str]]:

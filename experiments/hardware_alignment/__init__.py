@@ -8,6 +8,7 @@ from roofrack.report.format import number
 from roofrack.report.page import Figure, Job, Page, Section
 from roofrack.results.run import Run
 
+from ..common_files import several
 from ..shared import listed, page_of_run
 from . import figures, maps
 from .findings import answer, findings, terms
@@ -140,10 +141,10 @@ def limits(found: Found) -> tuple[str, ...]:
             "The error bar is that of a step; most of it is common to machines of one make, and how"
             " much is not known.",
         )
-    left = [key for key in f.run.experiment.get("unpriced") or [] if key not in f.machines]
+    left = [str(key) for key in several(f.run, "unpriced") if key not in f.machines]
     if left:
         rows.append(
-            f"Left out, because no price of them was read: {listed([str(key) for key in left])}."
+            f"Left out, because no price of them was read: {listed(left)}."
             " experiment.machines takes any."
         )
     return tuple(rows)

@@ -10,6 +10,7 @@ from roofrack.report.page import Figure
 from ..common_stacks import COST
 from ..shared import setting
 from .found import Found
+from .maps import fitting
 
 _MOST_BARS = 14
 
@@ -66,7 +67,7 @@ def nexts(found: Found) -> Figure | None:
     names = order["what"].to_list()
     base = alt.Chart(table).encode(
         alt.X("model:N", title=None, sort=list(f.models.values()),
-              axis=alt.Axis(labelAngle=-40, labelLimit=150, orient="top", labelOverlap=False)),
+              axis=alt.Axis(labelAngle=-60, labelLimit=150, orient="top", labelOverlap=False)),
         alt.Y("machine:N", title=None, sort=list(f.machines.values()),
               axis=alt.Axis(labelLimit=150, labelOverlap=False)),
     )  # fmt: skip
@@ -77,7 +78,9 @@ def nexts(found: Found) -> Figure | None:
         cells, ("model", "Model", None), ("machine", "Machine", None), ("what", "Number", None),
         ("elasticity", "1 % more changes the cost by", "%"), ("worth", "Worth up to", "USD/h"),
     )  # fmt: skip
-    text = base.transform_calculate(written="format(datum.size, '.2f')").mark_text(fontSize=10)
+    text = base.transform_calculate(written="format(datum.size, '.2f')").mark_text(
+        **fitting(found, 26)
+    )
     text = text.encode(text="written:N")
     return Figure(
         "nexts",
@@ -200,7 +203,7 @@ def heads(found: Found) -> Figure | None:
         alt.Chart(table).mark_line().encode(x, y, **theme.series("line", "Model (KV heads)", order))
     )
     dots = alt.Chart(table).transform_filter("datum.copies > 1").mark_point(size=90, filled=False)
-    dots = dots.encode(x, y, color=theme.series("line", "", order)["color"].legend(None))
+    dots = dots.encode(x, y, color=theme.series("line", "Model (KV heads)", order)["color"])
     tips = (
         ("line", "Model", None), ("tp", "TP"), ("copies", "Copies of the cache"),
         ("over", "Over the best"), (COST, "Cost", "USD/Mtok"), ("plan", "Plan", None),

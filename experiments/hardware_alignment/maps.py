@@ -1,5 +1,7 @@
 """The live charts: a map of what binds, a map of costs, and the machines for one model."""
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -59,7 +61,7 @@ def _grid(found: Found) -> alt.Chart:
     base = live.chart(DATA, of_map(found))
     return base.encode(
         alt.X("model:N", title=None, sort=list(f.models.values()),
-              axis=alt.Axis(labelAngle=-40, labelLimit=150, orient="top", labelOverlap=False)),
+              axis=alt.Axis(labelAngle=-60, labelLimit=150, orient="top", labelOverlap=False)),
         alt.Y("machine:N", title=None, sort=list(f.machines.values()),
               axis=alt.Axis(labelLimit=150, labelOverlap=False)),
     )  # fmt: skip
@@ -72,6 +74,15 @@ def _tips(chart: alt.Chart) -> alt.Chart:
         ("over", "Over the cheapest machine"), (SPEED, "Speed", "token/s"),
         ("plan", "Plan", None), ("batch", "Batch", "sequences"),
     )  # fmt: skip
+
+
+def fitting(found: Found, least: float) -> dict[str, Any]:
+    """Return how words stand in the cells: none where these are narrower than `least` px."""
+    width = f"width / {len(found.facts.models)}"
+    return {
+        "fontSize": alt.expr(f"{width} < 30 ? 9 : 11"),
+        "opacity": alt.expr(f"{width} < {least} ? 0 : 1"),
+    }
 
 
 def _height(found: Found) -> int:
@@ -92,7 +103,11 @@ def binds(found: Found) -> Figure:
     )
     short = [f"datum.bound === '{w}' ? '{SHORT[p]}' : " for p, w in RESOURCES.items() if w in used]
     cells = _tips(_grid(found).mark_rect(opacity=0.45).encode(color=color))
-    text = _grid(found).transform_calculate(letter="".join(short) + "''").mark_text(fontSize=11)
+    text = (
+        _grid(found)
+        .transform_calculate(letter="".join(short) + "''")
+        .mark_text(**fitting(found, 16))
+    )
     text = text.encode(text="letter:N")
     chart = alt.layer(cells, text).properties(height=_height(found))
     counts = found.facts.home.group_by("bound").len().sort("len", descending=True)
@@ -120,14 +135,14 @@ def cost(found: Found) -> Figure:
             "over:Q",
             title="Over the cheapest machine (log)",
             scale=alt.Scale(type="log", scheme="yelloworangered", domain=[1, 10], clamp=True),
-            legend=alt.Legend(values=[1, 2, 5, 10]),
+            legend=alt.Legend(values=[1, 2, 5, 10], titleLimit=320),
         )
     )  # fmt: skip
     written = (
         f"datum['{COST}'] >= 10 ? format(datum['{COST}'], '.0f') : datum['{COST}'] >= 0.1 ?"
         f" format(datum['{COST}'], '.2f') : format(datum['{COST}'], '.3f')"
     )
-    text = _grid(found).transform_calculate(dollars=written).mark_text(fontSize=10)
+    text = _grid(found).transform_calculate(dollars=written).mark_text(**fitting(found, 26))
     text = text.encode(text="dollars:N")
     chart = alt.layer(_tips(cells), text).properties(height=_height(found))
     home = found.facts.home

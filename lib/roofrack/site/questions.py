@@ -21,6 +21,7 @@ QUESTIONS = (
     "racks",
     "pipeline",
     "hardware_alignment",
+    "codesign",
     "context",
     "delayed_payoff",
     "training",
