@@ -39,6 +39,14 @@ def _is_kept(override: str) -> bool:
     return not is_axis and (key.startswith(_KEPT) or key in _PLAIN)
 
 
+def _of_another_machine(words: Sequence[str]) -> tuple[str, ...]:
+    """Return the calibration of a study that names another machine: that machine's own.
+
+    One that belongs to no machine would be as good there: a study that wants it says so.
+    """
+    return ("calibration=auto",) if any(w.startswith("hardware=") for w in words) else ()
+
+
 class Studies:
     """Asks studies for a page and remembers what it asked (`jobs`, for its provenance)."""
 
@@ -53,13 +61,14 @@ class Studies:
 
         Words are overrides as of `roofrack sweep` and come last, so they win. Raises InputError.
         """
-        asked = (*base(job or self.job), *words)
+        asked = (*base(job or self.job), *_of_another_machine(words), *words)
         self.note(name, asked)
         return rows_of(asked, self.run.config_dir).collect()
 
     def config(self, *words: str, job: JobRun | None = None) -> Mapping[str, Any]:
         """Return the composed configuration of one point."""
-        return config.compose((*base(job or self.job), *words), self.run.config_dir)
+        asked = (*base(job or self.job), *_of_another_machine(words), *words)
+        return config.compose(asked, self.run.config_dir)
 
     def note(self, name: str, words: Sequence[str]) -> None:
         """Remember a study that the page asked in its own way."""

@@ -1,11 +1,15 @@
-"""Evaluations per second of other tools, and of roofrack on the same questions.
+"""Evaluations per second of other tools, and of roofrack on the same questions; and their answers.
 
     python tests/bench_peers.py --install     # into build/peers: 3 GB, and a network
     python tests/bench_peers.py               # measures those that are there
+    python tests/bench_peers.py --seconds 0   # answers only
+    python tests/bench_peers.py --errors DIR  # from what `roofrack validate out=DIR` wrote
 
 Each peer runs in its own virtual environment (tests/peers/speed_*.py); then roofrack evaluates the
-same question: all plans of the same chips, with many batches and lengths, reduced on the fly.
-Writes a dated table and a chart.
+same question: all plans of the same chips, with many batches and lengths, reduced on the fly. What
+a peer answers to the questions of experiments/peers/questions.yaml is written down beside.
+Writes dated tables and a chart, and the tables once more where the page of experiment=peers reads
+them (experiments/peers).
 """
 
 import argparse
@@ -25,9 +29,12 @@ from typing import Any, NamedTuple
 import bench_grid
 import jax
 import polars as pl
+from polars import selectors as cs
 
 from roofrack import caching, config, searching
 from roofrack.conversion import to_study
+from roofrack.experiments.peers.questions import PATH as ASKED
+from roofrack.experiments.peers.questions import questions
 from roofrack.searching import Choice
 from roofrack.searching.found import whole
 from roofrack.searching.scan import Pass, scan
@@ -147,6 +154,19 @@ class Row(NamedTuple):
     machine: str
 
 
+class Answer(NamedTuple):
+    """What a tool says to a point of a question, in SI units, or why it says nothing."""
+
+    tool: str
+    version: str
+    question: str
+    point: str
+    what: str
+    answer: float | None
+    refused: str
+    not_taken: str
+
+
 def machine() -> str:
     """Describe this machine: processor, cores, memory, versions."""
     cpu = platform.processor() or platform.machine()
@@ -186,6 +206,9 @@ def asked(peer: Peer, folder: Path, seconds: float) -> list[dict[str, Any]] | st
     command += ["--source", str(source.absolute())] if peer.source else []
     env = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with tempfile.TemporaryDirectory() as scratch:
+        points = Path(scratch) / "points.json"
+        points.write_text(json.dumps(to_answer()))
+        command += ["--points", str(points)]
         try:
             run = subprocess.run(
                 command, capture_output=True, text=True, timeout=LIMIT_S, cwd=scratch,
@@ -196,6 +219,14 @@ def asked(peer: Peer, folder: Path, seconds: float) -> list[dict[str, Any]] | st
     if run.returncode:
         return (run.stderr.strip().splitlines() or ["no output"])[-1][:200]
     return [json.loads(line) for line in run.stdout.splitlines() if line.startswith("{")]
+
+
+def to_answer() -> dict[str, list[dict[str, Any]]]:
+    """Return the settings of each point of each question."""
+    return {
+        key: [{"point": point.name, **point.settings} for point in question.points]
+        for key, question in questions().items()
+    }
 
 
 @cache
@@ -229,19 +260,28 @@ def training(of: Question) -> float:
     return around.plans * len(around.grid) / spent
 
 
-def rows(peer: Peer, folder: Path, seconds: float, here: str) -> list[Row]:
-    """Measure a peer, and roofrack on the same questions."""
+def rows(peer: Peer, folder: Path, seconds: float, here: str) -> tuple[list[Row], list[Answer]]:
+    """Measure a peer, and roofrack on the same questions; return the peer's answers too."""
     found = asked(peer, folder, seconds)
     if isinstance(found, str):
-        return [Row(peer.name, "", "", "", None, None, None, found, here)]
+        return [Row(peer.name, "", "", "", None, None, None, found, here)], []
+    answers = [_answer(peer, told) for told in found if "answer" in told]
     made = []
     for told in found:
+        if "answer" in told:
+            continue
         rate, mine = told["evaluations"] / told["seconds"], ours(told["question"])
         text = QUESTIONS[told["question"]].text
         made.append(
             Row(peer.name, told["version"], text, told["what"], rate, mine, mine / rate, "", here)
         )
-    return made
+    return made, answers
+
+
+def _answer(peer: Peer, told: Mapping[str, Any]) -> Answer:
+    value = told["answer"]
+    given = {name: told[name] for name in Answer._fields if name in told and name != "answer"}
+    return Answer(tool=peer.name, answer=value and float(f"{value:.6g}"), **given)
 
 
 def of_grid(told: Mapping[str, Any], here: str) -> list[Row]:
@@ -310,8 +350,30 @@ def grid_table(told: Mapping[str, Any], here: str) -> pl.DataFrame:
     return pl.DataFrame(lines, schema=names, orient="row")
 
 
-def write(made: Sequence[Row], folder: Path, told: Mapping[str, Any]) -> list[Path]:
-    """Write tables and chart under today's date; return their paths."""
+def ship(table: pl.DataFrame, name: str, day: str) -> Path:
+    """Write a table where the page reads it, with its day; return its path."""
+    path = ASKED.with_name(f"{name}.csv")
+    table.select(pl.lit(day).alias("date"), pl.all()).write_csv(path)
+    return path
+
+
+def write_answers(made: Sequence[Answer], folder: Path) -> list[Path]:
+    """Write the answers under today's date, and where the page reads them; return the paths."""
+    folder.mkdir(parents=True, exist_ok=True)
+    table = pl.DataFrame(made, schema=Answer._fields, orient="row", infer_schema_length=None)
+    day = time.strftime("%Y-%m-%d")
+    path = folder / f"{day}-answers.csv"
+    table.write_csv(path)
+    return [path, ship(table, "answers", day)]
+
+
+def write(
+    made: Sequence[Row], folder: Path, told: Mapping[str, Any], every: bool = True
+) -> list[Path]:
+    """Write tables and chart under today's date; return their paths.
+
+    The table of `every` peer is written where the page reads it, too.
+    """
     import vl_convert
 
     from roofrack.report.export import static_spec
@@ -321,7 +383,8 @@ def write(made: Sequence[Row], folder: Path, told: Mapping[str, Any]) -> list[Pa
     table = pl.DataFrame(made, schema=Row._fields, orient="row", infer_schema_length=None)
     floats = pl.col("evaluations_per_s", "roofrack_per_s", "ratio").cast(pl.Float64)
     table = table.with_columns(floats.round_sig_figs(3))
-    paths = [folder / f"{time.strftime('%Y-%m-%d')}.{kind}" for kind in ("csv", "svg")]
+    day = time.strftime("%Y-%m-%d")
+    paths = [folder / f"{day}.{kind}" for kind in ("csv", "svg")]
     table.write_csv(paths[0])
     svg = vl_convert.vegalite_to_svg(
         static_spec(chart(table)), vl_version=VEGA_LITE, allowed_base_urls=[]
@@ -330,7 +393,7 @@ def write(made: Sequence[Row], folder: Path, told: Mapping[str, Any]) -> list[Pa
     if told:
         paths.append(paths[0].with_stem(f"{paths[0].stem}-grid"))
         grid_table(told, made[0].machine).write_csv(paths[2])
-    return paths
+    return [*paths, ship(table, "rates", day)] if every else paths
 
 
 def main() -> None:
@@ -339,8 +402,11 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, default=HOME / "build/peers", help="where they are")
     parser.add_argument("--only", nargs="+", choices=[peer.name for peer in PEERS])
     parser.add_argument("--install", action="store_true")
-    parser.add_argument("--seconds", type=float, default=5.0, help="for each call of a peer")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="for each call of a peer; 0: answers only"
+    )
     parser.add_argument("--grid", type=Path, help="what bench_grid --json wrote")
+    parser.add_argument("--errors", type=Path, help="where `roofrack validate` wrote")
     parser.add_argument("--out", type=Path, default=HOME / "docs/bench")
     chosen = parser.parse_args()
     peers = [peer for peer in PEERS if not chosen.only or peer.name in chosen.only]
@@ -348,13 +414,20 @@ def main() -> None:
         for peer in peers:
             install(peer, chosen.peers)
         return
+    if chosen.errors:
+        for kind, name in (("peers", "errors_served"), ("training_peers", "errors_trained")):
+            table = pl.read_csv(chosen.errors / f"{kind}.csv", infer_schema_length=None)
+            shown = table.with_columns(cs.float().round_sig_figs(4))
+            print(ship(shown, name, time.strftime("%Y-%m-%d")))
+        return
     caching.keep_compiled()  # what a search compiles is found again by the next one
     here = machine()
     print(here)
     told = json.loads(chosen.grid.read_text()) if chosen.grid else {}
-    made = of_grid(told, here)
+    made, answers = of_grid(told, here), list[Answer]()
     for peer in peers:
-        made += rows(peer, chosen.peers, chosen.seconds, here)
+        measured, said = rows(peer, chosen.peers, chosen.seconds, here)
+        made, answers = made + measured, answers + said
     for row in made:
         if row.ratio is None:
             print(f"{row.peer:15} skipped: {row.skipped}")
@@ -364,7 +437,9 @@ def main() -> None:
                 f"{row.roofrack_per_s:9.3g}/s {row.ratio:12,.0f} times  {row.question}"
             )
     if any(row.ratio is not None for row in made):
-        print(*write(made, chosen.out, told), sep="\n")
+        print(*write(made, chosen.out, told, every=not chosen.only), sep="\n")
+    if answers and not chosen.only:
+        print(*write_answers(answers, chosen.out), sep="\n")
 
 
 if __name__ == "__main__":

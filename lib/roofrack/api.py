@@ -335,15 +335,16 @@ def validate(
 ) -> "Verdict":
     """Predict measured runs, facts, training runs and services; return what errors are.
 
-    `rows`: `silicon` (the runs of the package aiconfigurator-core), `published` (the facts that
-    ship), `training` (the training runs that ship), `service` (published services under a known
-    load) or `all`. `calibration`: `auto`, that of the machine and engine of each run, or one name.
+    `rows`: `shipped` (all that needs no package), `silicon` (the runs of the package
+    aiconfigurator-core), `published` (the facts that ship), `training` (the training runs that
+    ship), `service` (published services under a known load) or `all`. `calibration`: `auto`, that
+    of the machine and engine of each run, or one name.
     `out`: a folder that tables and a page are written to, and charts as `export`. Raises
     InputError, also where the package is asked for and not installed.
 
     >>> validate("facts")
     Traceback (most recent call last):
-    roofrack.errors.InputError: rows=facts: allowed: all, silicon, published, training, service.
+    roofrack.errors.InputError: rows=facts: allowed: all, shipped, silicon, published, training, service.
     """
     from roofrack.report import export as exporting
     from roofrack.report.render import render

@@ -145,6 +145,7 @@ def test_a_sweep_over_machines_gives_each_its_own(mine: Path) -> None:
         assert found["step_s"] == pytest.approx(alone["step_s"], rel=1e-6)
 
 
+@pytest.mark.slow
 def test_so_does_a_multirun_of_the_command_line(mine: Path, tmp_path: Path) -> None:
     """Hydra composes each job by itself."""
     subprocess.run(

@@ -69,6 +69,7 @@ def test_the_promised_machines_are_there_and_enough_others():
     assert len(MACHINES) >= 24
 
 
+@pytest.mark.slow
 def test_machines_have_names_of_their_own():
     names = [machine(name)["name"] for name in FILES]
     assert all(isinstance(name, str) and name for name in names)

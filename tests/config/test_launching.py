@@ -53,6 +53,7 @@ JOBS = [
 ]
 
 
+@pytest.mark.slow
 def test_every_job_is_what_hydra_makes_of_it(hydras: ConfigLoaderImpl) -> None:
     master = hydras.load_configuration("config", SWEEP, RunMode.MULTIRUN, from_shell=False)
     ours = config.SweepLoader(hydras, SWEEP)

@@ -64,6 +64,7 @@ def test_arrays_agree_with_scalars() -> None:
             np.testing.assert_allclose(many, value, rtol=1e-13, err_msg=name)
 
 
+@pytest.mark.slow
 def test_corners_in_single_precision() -> None:
     """At the corners of the ranges single precision neither overflows nor turns NaN."""
     at = study("gb200_nvl72", "deepseek_v3", "default")

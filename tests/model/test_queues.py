@@ -107,6 +107,7 @@ def test_derivatives_are_those_of_finite_differences() -> None:
     np.testing.assert_allclose(np.ravel(found.tangent), slope, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_numpy_jax_and_single_precision_agree() -> None:
     jax = pytest.importorskip("jax")
     jnp = jax.numpy

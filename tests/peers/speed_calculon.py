@@ -1,6 +1,7 @@
-"""How many passes and training steps Calculon estimates a second, by the calls of its command.
+"""How many passes and training steps Calculon estimates a second, and what it answers.
 
-It has no decode; its inference is the forward pass over whole sequences.
+By the calls of its command. It has no decode; its inference is the forward pass over whole
+sequences.
 """
 
 import logging
@@ -12,10 +13,22 @@ SYSTEM = "systems/h100_80g_nvl8.json"
 MODEL = "models/gpt3-175B.json"
 PLAN = "examples/3072_t4_p64_d12_mbs4_full.json"
 CHIPS, BATCH = 1024, 4096
+MEASURED_SYSTEM = "systems/a100_80g.json"
+MEASURED_PLAN = "validation/seqsel/tab5/gpt3-175B_{}.json"
+"""The files of its own validation, whose efficiencies its authors fitted to that machine."""
+MEASURED = {"full": "full", "selective": "seqsel"}
+# The degrees of the checkpoint's own config.json.
+BLOOM = {
+    "hidden": 14336,
+    "feedforward": 57344,
+    "attn_heads": 112,
+    "attn_size": 128,
+    "num_blocks": 70,
+}
 
 
 def main() -> None:
-    """Measure."""
+    """Measure, and answer."""
     chosen = timing.options()
     sys.path.insert(0, str(chosen.source))
     import calculon
@@ -31,14 +44,17 @@ def main() -> None:
         "tensor_par_comm_type": "ar",
     }  # fmt: skip
 
-    def estimate(plan: dict[str, object]) -> object:
+    def total(app: object, system: object, plan: dict[str, object]) -> float:
         model = Llm(app, log)
+        model.compile(system, Llm.Execution.from_json(plan))
+        model.run(system)
+        return model.get_total_time()
+
+    def estimate(plan: dict[str, object]) -> object:
         try:
-            model.compile(system, Llm.Execution.from_json(plan))
-            model.run(system)
+            return total(app, system, plan)
         except Llm.Error:  # does not fit: an answer too
             return None
-        return model.get_total_time()
 
     def one(tp: int, pp: int, size: int, micro: int) -> object:
         return estimate(
@@ -72,6 +88,29 @@ def main() -> None:
         "gpt3_train", "Llm.compile and run, training", calculon.__version__, step, plans,
         chosen.seconds,
     )  # fmt: skip
+
+    def prefill(point: dict[str, object]) -> float:
+        shape = Llm.Application(BLOOM | {"seq_size": point["prompt"]})
+        plan = forward | {
+            "num_procs": point["tp"], "tensor_par": point["tp"], "pipeline_par": 1,
+            "batch_size": point["batch"], "microbatch_size": point["batch"],
+            "datatype": "float16",
+        }  # fmt: skip
+        return total(shape, system, plan)
+
+    for question, point in timing.asked(chosen, "bloom_prefill"):
+        timing.answer(
+            question, point, "Llm.compile and run", calculon.__version__,
+            lambda one=point: prefill(one), "no vocabulary: neither embedding nor head",
+        )  # fmt: skip
+    measured = calculon.System(read(str(chosen.source / MEASURED_SYSTEM)))
+    for question, point in timing.asked(chosen, "gpt3_train"):
+        plan = read(str(chosen.source / MEASURED_PLAN.format(MEASURED[point["recompute"]])))
+        timing.answer(
+            question, point, "Llm.compile and run, training", calculon.__version__,
+            lambda plan=plan: total(app, measured, plan),
+            "no vocabulary: neither embedding nor head; efficiencies its authors give this machine",
+        )  # fmt: skip
 
 
 if __name__ == "__main__":

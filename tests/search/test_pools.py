@@ -68,6 +68,7 @@ def kept(columns, limits):
     return found
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(data=st.data())
 def test_any_small_space_of_pairs_gives_its_best(data):
@@ -205,6 +206,7 @@ def test_what_pairs_cannot_be_compared_by_is_said():
         search([Choice(fixed)], asked(["chips=4", "batch=1"]))
 
 
+@pytest.mark.slow
 def test_single_precision_gives_the_same_pairs():
     question = asked(["chips=4", "batch=1", "limits.tpot_s=0.02"])
     at = served("h100_sxm", "llama3_1_8b", prompts=(1, 2), batches=(4, 64, 256))

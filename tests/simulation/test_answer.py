@@ -101,6 +101,7 @@ def test_prefixes_are_found_and_followed():
     assert 0 < shares["round_robin"] < shares["prefix"]
 
 
+@pytest.mark.slow
 def test_replicas_come_and_go():
     words = ("workload.arrivals_per_s=30", "parallelism.replicas=4", "engine.routing=least_loaded")
     still = one(*words).rows.row(0, named=True)
@@ -110,6 +111,7 @@ def test_replicas_come_and_go():
     assert scaled["ttft_p95_s"] >= still["ttft_p95_s"]
 
 
+@pytest.mark.slow
 def test_highest_load_under_limits():
     found = one("workload.arrivals_per_s=auto", "limits.ttft_s=0.1", "limits.tpot_s=0.01")
     assert found.rows.height == 12
@@ -181,6 +183,7 @@ def test_runs_together_are_those_of_each_alone():
         assert row["ttft_p95_s"] == pytest.approx(alone["ttft_p95_s"], rel=1e-9)
 
 
+@pytest.mark.slow
 def test_a_time_brings_more_requests_at_a_higher_rate():
     words = [word for word in SMALL if not word.startswith("traffic")]
     found = answer([*words, "traffic.duration_s=60", "workload.arrivals_per_s=2,8"]).rows

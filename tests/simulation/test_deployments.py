@@ -42,6 +42,7 @@ def test_a_prompt_beside_a_full_batch_takes_as_many_passes_as_it_has_chunks(draf
     assert chunks <= row["passes"] <= chunks + 210
 
 
+@pytest.mark.slow
 def test_chunks_mean_the_same_in_closed_forms() -> None:
     words = (*SMALL, "batch=64", "workload.chunk=128", "traffic.requests=2000",
              "workload.arrivals_per_s=5")  # fmt: skip

@@ -82,6 +82,7 @@ def test_none_is_allowed_none_is_tried():
     assert least_counts(lambda tries: pytest.fail("tried"), [4], [0]) == [None]
 
 
+@pytest.mark.slow
 def test_the_least_machines_are_those_of_simulating_all():
     words = [*SMALL, *LIMITS, "workload.arrivals_per_s=5,20"]
     kept = {}
@@ -219,6 +220,7 @@ def test_every_number_of_replicas_is_looked_at_where_it_breaks_even():
     assert found == pytest.approx([9.9, 10.0, 19.8, 20.0, 29.7, 30.0])
 
 
+@pytest.mark.slow
 def test_one_machine_pays_from_where_its_hour_is_paid():
     words = [*SMALL, *LIMITS, "price.input=1", "price.output=4"]
     planned = api.plan(["own", *words, "workload.arrivals_per_s=0.4,3", "max_chips=1"])

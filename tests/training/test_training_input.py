@@ -119,6 +119,7 @@ def test_a_point_is_told() -> None:
     assert said[0].endswith("train") and any("step_s" in line for line in said)
 
 
+@pytest.mark.slow
 def test_jax_and_numpy_agree() -> None:
     """On JAX arrays, in double precision: experts, a pipeline, and all that overlaps."""
     at = study("h100_sxm", "deepseek_v3", phase="train")

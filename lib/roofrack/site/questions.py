@@ -26,6 +26,7 @@ QUESTIONS = (
     "delayed_payoff",
     "training",
     VALIDATION,
+    "peers",
 )
 
 
