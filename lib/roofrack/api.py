@@ -345,7 +345,7 @@ def validate(
     >>> validate("facts")
     Traceback (most recent call last):
     roofrack.errors.InputError: rows=facts: allowed: all, shipped, silicon, published, training, service.
-    """
+    """  # noqa: E501
     from roofrack.report import export as exporting
     from roofrack.report.render import render
     from roofrack.report.validation import page

@@ -97,6 +97,7 @@ def nudged(scenario: Scenario, path: str, by: float, column: str) -> np.ndarray:
         pytest.param("serve", "usd_per_mtok", marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_they_are_finite_differences(phase: str, column: str) -> None:
     """Central ones away from kinks; at a kink each side has its own."""
     scenario = points(phase, quantize=False)

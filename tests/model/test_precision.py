@@ -32,6 +32,7 @@ def mixed(phase: str) -> Scenario:
         pytest.param("serve", False, 1e-5, marks=pytest.mark.slow),
     ],
 )
+@pytest.mark.slow
 def test_compiled_agrees_with_numpy(phase: str, double: bool, tolerance: float) -> None:
     expected = columns(mixed(phase))
     compiled = evaluate(mixed(phase), double=double)
