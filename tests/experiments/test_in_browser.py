@@ -28,7 +28,7 @@ def tab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[browser.Tab]:
 def test_everything_is_drawn_and_nothing_asked_for(tab: browser.Tab) -> None:
     charts = "document.querySelectorAll('.chart').length"
     assert (
-        tab.evaluate(charts) == tab.evaluate("document.querySelectorAll('.chart svg').length") == 9
+        tab.evaluate(charts) == tab.evaluate("document.querySelectorAll('.chart svg').length") == 12
     )
     assert tab.evaluate("document.documentElement.dataset.failed === undefined")
     assert tab.console == []
@@ -38,7 +38,7 @@ def test_everything_is_drawn_and_nothing_asked_for(tab: browser.Tab) -> None:
 def test_it_says_what_it_found(tab: browser.Tab) -> None:
     assert tab.evaluate("document.querySelector('h1').textContent") == "What does speed cost?"
     headings = tab.evaluate("[...document.querySelectorAll('main h2')].map(h => h.textContent)")
-    assert headings[:3] == ["Findings", "What a price buys", "Where the time goes"]
+    assert headings[:3] == ["Findings", "What a price buys", "Move it yourself"]
     texts = tab.evaluate("[...document.querySelectorAll('.finding')].map(f => f.textContent)")
     assert len(texts) >= 10
     whole = " ".join(" ".join(texts).split())
