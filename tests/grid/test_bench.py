@@ -76,10 +76,11 @@ def test_every_peer_has_its_script_and_every_question_is_known():
         assert asked, peer.name
 
 
-def test_tables_and_chart_are_written(tmp_path: Path):
+def test_tables_and_chart_are_written(monkeypatch, tmp_path: Path):
     one = dict.fromkeys(bench_peers.FIGURES, 2.0) | {"points": 8, "seconds": 2.0}
     made = bench_peers.of_grid({"smooth": one}, "here")
     made.append(bench_peers.Row("genz", "", "", "", None, None, None, "not there", "here"))
+    monkeypatch.setattr(bench_peers, "ship", lambda table, name, day: tmp_path / f"{name}.csv")
     paths = bench_peers.write(made, tmp_path, {"smooth": one})
     table = pl.read_csv(paths[0])
     assert table["ratio"].to_list() == [2.0, 2.0, None]
