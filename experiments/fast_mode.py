@@ -12,13 +12,13 @@ from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from .shared import listed, page_of_run
+from .common.pages import listed, page_of_run
+from .common.studies import Studies
 from .speed import curves, moves, pairs
 from .speed.blackboard import Blackboard, blackboard
 from .speed.findings import cost, findings, speed
 from .speed.measures import fixed_share, gains, sale, sells
 from .speed.rows import Facts, facts
-from .studies import Studies
 
 
 def page(run: Run) -> Page:

@@ -16,7 +16,7 @@ from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Figure, Finding, Page, Section
 from roofrack.results.run import Run
 
-from .shared import RESOURCES, listed, names, provenance
+from .common.pages import RESOURCES, listed, names, provenance
 
 COST = "usd_per_mtok"
 KEPT = (

@@ -8,7 +8,7 @@ from roofrack.report.format import number, percent
 from roofrack.report.page import Finding, Job, Page, Section
 from roofrack.results.run import Run
 
-from ..shared import listed, page_of_run, setting
+from ..common.pages import listed, page_of_run, setting
 from . import figures
 from .findings import answer, findings, terms
 from .rows import SLICES, Facts, can_design, dataset, facts

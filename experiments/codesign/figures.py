@@ -8,7 +8,7 @@ from roofrack.report.controls import Control
 from roofrack.report.format import number, quantity, times, usd
 from roofrack.report.page import Figure
 
-from ..common_stacks import COST, SPEED
+from ..common.stacks import COST, SPEED
 from .findings import winner
 from .rows import SLICES, Facts
 from .shapes import kind_words, shape_words

@@ -7,8 +7,8 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..common_stacks import COST, SPEED
-from ..shared import listed
+from ..common.pages import listed
+from ..common.stacks import COST, SPEED
 from .rows import Facts
 from .shapes import kind_words, shape_words
 

@@ -9,10 +9,10 @@ import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
-from ..common_files import Choices, asked_names, choices, full_names, numbers
-from ..common_jobs import one_phase, only_axes
-from ..common_stacks import COST, SPEED, home_of, served, with_plan
-from ..shared import setting
+from ..common.files import Choices, asked_names, choices, full_names, numbers
+from ..common.jobs import one_phase, only_axes
+from ..common.pages import setting
+from ..common.stacks import COST, SPEED, home_of, served, with_plan
 from .shapes import Choice, Family, Rules, Shape, grains, kind_words, shape_words
 from .studied import best_of, formats, rented, searched
 

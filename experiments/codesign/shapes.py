@@ -17,7 +17,7 @@ import numpy as np
 from roofrack.conversion import Study
 from roofrack.model import Counts, count
 
-from ..common_files import Leaves
+from ..common.files import Leaves
 
 ATTENTION = (
     "heads", "kv_heads", "head_dim", "q_lora", "kv_lora", "qk_nope_dim", "qk_rope_dim",

@@ -10,8 +10,8 @@ from roofrack.conversion import Study, to_study
 from roofrack.errors import InputError
 from roofrack.results.run import Run
 
-from ..common_files import Choices, several
-from ..common_stacks import COST, cheapest, only_context, served, with_plan
+from ..common.files import Choices, several
+from ..common.stacks import COST, cheapest, only_context, served, with_plan
 from .shapes import Family, Shape, shape_words
 
 

@@ -9,9 +9,9 @@ from roofrack.report.format import number, percent, times, usd
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from ..common_pairs import nothing_serves
-from ..shared import page_of_run
-from ..studies import Studies
+from ..common.pages import page_of_run
+from ..common.pairs import nothing_serves
+from ..common.studies import Studies
 from . import figures, price_figures
 from .findings import findings
 from .measures import best_tier

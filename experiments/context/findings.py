@@ -7,8 +7,8 @@ not hold in this run. Verdicts compare the run's numbers with what the lecture s
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..common_pairs import not_served
-from ..shared import listed
+from ..common.pages import listed
+from ..common.pairs import not_served
 from . import sheets
 from .measures import (
     crossing,

@@ -3,7 +3,7 @@
 from roofrack.report.format import percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..shared import RESOURCES, listed
+from ..common.pages import RESOURCES, listed
 from . import sheets
 from .measures import best_tier, changes, drain_tier
 from .rows import CONTEXT, COST, INPUT, Facts, Row

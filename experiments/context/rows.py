@@ -1,7 +1,7 @@
 """The rows behind "what does context cost?": what serves, the best of it, and prompts beside it.
 
 A pair is one model on one machine. Tables have the columns of the result schema, `pair` (its name
-in words), `plan` and `ways` (common_pairs.py), `context` and `batch`.
+in words), `plan` and `ways` (common/pairs.py), `context` and `batch`.
 """
 
 from collections.abc import Mapping
@@ -12,10 +12,10 @@ import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
-from ..common_jobs import leaf_of
-from ..common_pairs import cheapest, named, pair_jobs, serving, why_not
-from ..shared import setting
-from ..studies import Studies
+from ..common.jobs import leaf_of
+from ..common.pages import setting
+from ..common.pairs import cheapest, named, pair_jobs, serving, why_not
+from ..common.studies import Studies
 
 COST, INPUT, CACHED = "usd_per_mtok", "usd_per_mtok_input", "usd_per_mtok_cached"
 CONTEXT, BATCH, PROMPT = "context", "batch", "prompt"

@@ -4,9 +4,9 @@ from roofrack.report.format import number, quantity, times, usd
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from ..common_pairs import nothing_serves
-from ..shared import page_of_run
-from ..studies import Studies
+from ..common.pages import page_of_run
+from ..common.pairs import nothing_serves
+from ..common.studies import Studies
 from . import figures
 from .findings import findings, rate
 from .rows import AT_LOAD, RATE, Facts, facts

@@ -5,7 +5,7 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..common_pairs import not_served
+from ..common.pairs import not_served
 from .rows import AT_LOAD, BATCH, RATE, Facts, Row
 
 NEAR = 1.5

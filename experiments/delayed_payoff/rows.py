@@ -14,10 +14,10 @@ from roofrack.results.run import JobRun, Run
 from roofrack.simulation import command
 from roofrack.simulation.command import Simulated
 
-from ..common_jobs import leaf_of
-from ..common_pairs import named, pair_jobs, serving, why_not
-from ..shared import setting
-from ..studies import Studies, base
+from ..common.jobs import leaf_of
+from ..common.pages import setting
+from ..common.pairs import named, pair_jobs, serving, why_not
+from ..common.studies import Studies, base
 
 AT_LOAD, RATE, BATCH = "usd_per_mtok_at_load", "rate", "batch"
 LEAVES = {RATE: "workload.arrivals_per_s", BATCH: "workload.batch"}

@@ -8,8 +8,8 @@ from roofrack.report.format import number
 from roofrack.report.page import Figure, Job, Page, Section
 from roofrack.results.run import Run
 
-from ..common_files import several
-from ..shared import listed, page_of_run
+from ..common.files import several
+from ..common.pages import listed, page_of_run
 from . import figures, maps
 from .findings import answer, findings, terms
 from .found import Found, gather

@@ -7,9 +7,9 @@ import polars as pl
 
 from roofrack.derivatives import Slopes, slopes
 
-from ..common_files import Leaves
-from ..common_stacks import COST, Served, cheapest, only_context, scenario, served, with_plan
-from ..shared import setting
+from ..common.files import Leaves
+from ..common.pages import setting
+from ..common.stacks import COST, Served, cheapest, only_context, scenario, served, with_plan
 from .rows import Facts
 
 _NOT_BOUGHT = ("usd_", "capex", "power", "tiers.", "attention_kernels", "overlap_loss", "sms")

@@ -7,8 +7,8 @@ from roofrack.report import theme
 from roofrack.report.format import number, percent, times, usd
 from roofrack.report.page import Figure
 
-from ..common_stacks import COST
-from ..shared import setting
+from ..common.pages import setting
+from ..common.stacks import COST
 from .found import Found
 from .maps import fitting
 

@@ -10,8 +10,8 @@ from roofrack.report.controls import Control
 from roofrack.report.format import number, usd
 from roofrack.report.page import Figure
 
-from ..common_stacks import COST, SPEED
-from ..shared import RESOURCES
+from ..common.pages import RESOURCES
+from ..common.stacks import COST, SPEED
 from .found import Found
 from .rows import start_price
 

@@ -8,9 +8,9 @@ import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
-from ..common_files import Choices, asked_names, choices, full_names, numbers
-from ..common_jobs import one_phase, only_axes
-from ..common_stacks import COST, SPEED, cheapest, home_of, served, with_plan
+from ..common.files import Choices, asked_names, choices, full_names, numbers
+from ..common.jobs import one_phase, only_axes
+from ..common.stacks import COST, SPEED, cheapest, home_of, served, with_plan
 
 NAME = "hardware_alignment"
 PRICES = {"low": "usd_per_chip_hour_low", "typical": "usd_per_chip_hour",

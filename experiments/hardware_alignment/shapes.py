@@ -7,8 +7,8 @@ import polars as pl
 
 from roofrack.tables import TOPOLOGIES
 
-from ..common_files import numbers
-from ..common_stacks import COST, cheapest, only_context, served, with_plan
+from ..common.files import numbers
+from ..common.stacks import COST, cheapest, only_context, served, with_plan
 from .rows import Facts
 
 _NAMES = list(TOPOLOGIES)

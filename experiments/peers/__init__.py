@@ -8,7 +8,7 @@ from roofrack.report.format import number, percent
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from ..shared import page_of_run
+from ..common.pages import page_of_run
 from . import dated, figures, tables
 from .findings import answered, findings
 from .questions import measured_questions

@@ -7,7 +7,7 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Finding
 
-from ..shared import listed
+from ..common.pages import listed
 from . import tables
 from .questions import questions
 from .rows import MEASURED, Facts, errors

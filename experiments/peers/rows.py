@@ -13,8 +13,8 @@ from roofrack.cost import estimate
 from roofrack.results.run import JobRun, Run
 from roofrack.validation.composed import together
 
-from ..common_jobs import leaf_of, one_phase, pair_name, settled
-from ..shared import setting
+from ..common.jobs import leaf_of, one_phase, pair_name, settled
+from ..common.pages import setting
 from . import tables
 from .questions import CURVE, Point, Question, measured_questions, questions
 from .tables import IDEAL, OURS

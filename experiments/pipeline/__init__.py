@@ -10,9 +10,9 @@ from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Finding, Page, Section
 from roofrack.results.run import Run
 
-from ..common_jobs import one_phase, pair_name, reasons_of
-from ..shared import listed, page_of_run
-from ..studies import Studies
+from ..common.jobs import one_phase, pair_name, reasons_of
+from ..common.pages import listed, page_of_run
+from ..common.studies import Studies
 from . import figures, moving, training
 from .asked import gantts, moved, need, schedules
 from .facts import Facts, facts, least_depth, rows_of_job

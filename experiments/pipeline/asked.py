@@ -11,8 +11,8 @@ from roofrack.report.format import number
 from roofrack.tables import SCHEDULES
 from roofrack.timelines import timeline
 
-from ..shared import setting
-from ..studies import Studies, base
+from ..common.pages import setting
+from ..common.studies import Studies, base
 from .facts import Facts
 
 FACTORS = (1, 2, 4, 8, 16, 32, 64)

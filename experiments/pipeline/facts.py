@@ -13,8 +13,8 @@ import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
-from ..common_jobs import leaf_of, only_axes, pair_name, settled
-from ..shared import setting
+from ..common.jobs import leaf_of, only_axes, pair_name, settled
+from ..common.pages import setting
 
 COST = "usd_per_mtok"
 LEAVES = {

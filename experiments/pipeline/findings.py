@@ -8,7 +8,7 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Finding
 
-from ..shared import setting
+from ..common.pages import setting
 from .asked import LINKS, Need, outer_level
 from .facts import COST, FIXED, GROW, Facts, Row, cheapest, same_chips
 

@@ -9,7 +9,7 @@ from roofrack.report.format import number, percent, quantity
 from roofrack.report.page import Figure, Section
 from roofrack.report.timeline_chart import gantt_chart
 
-from ..shared import listed, setting
+from ..common.pages import listed, setting
 from .asked import SCHEDULE_NAMES
 from .facts import Facts
 from .figures import LABELS, UNITS, depth_axis

@@ -9,8 +9,8 @@ from roofrack.report.format import number, percent, times, usd
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from ..shared import page_of_run
-from ..studies import Studies
+from ..common.pages import page_of_run
+from ..common.studies import Studies
 from . import figures, travel
 from .crossing import controls, crossing, equals
 from .findings import findings

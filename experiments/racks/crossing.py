@@ -14,8 +14,8 @@ from roofrack.inverse import solve
 from roofrack.report.controls import Control
 from roofrack.results.run import Run
 
-from ..shared import setting
-from ..studies import Studies
+from ..common.pages import setting
+from ..common.studies import Studies
 from .rows import COST, Machine, Row, copies
 
 SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256)

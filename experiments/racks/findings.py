@@ -7,7 +7,7 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..shared import RESOURCES, listed
+from ..common.pages import RESOURCES, listed
 from .found import Found, error
 from .holds import fits, system
 from .rows import COST, SPEED, Facts, Row, label

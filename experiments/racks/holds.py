@@ -5,7 +5,7 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Finding
 
-from ..shared import listed
+from ..common.pages import listed
 from .found import Found
 from .rows import label
 

@@ -8,7 +8,7 @@ import yaml
 from roofrack import config
 from roofrack.errors import InputError
 
-from ..studies import Studies
+from ..common.studies import Studies
 from .rows import Facts, Machine, copies, spread
 
 CONTEXTS = tuple(1024 * 2**i for i in range(0, 11, 2))

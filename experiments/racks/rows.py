@@ -15,9 +15,9 @@ from roofrack.errors import InputError
 from roofrack.report.format import number
 from roofrack.results.run import JobRun, Run
 
-from ..common_jobs import leaf_of, one_phase, only_axes, settled
-from ..shared import RESOURCES, names, setting
-from ..studies import Studies
+from ..common.jobs import leaf_of, one_phase, only_axes, settled
+from ..common.pages import RESOURCES, names, setting
+from ..common.studies import Studies
 
 COST, SPEED = "usd_per_mtok", "tokens_per_s_per_user"
 Row = dict[str, Any]

@@ -10,7 +10,7 @@ from roofrack.cost.money import fast_mode
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..shared import listed
+from ..common.pages import listed
 from .blackboard import Blackboard
 from .measures import (
     Row,

@@ -4,7 +4,7 @@ from typing import Any
 
 import polars as pl
 
-from ..shared import RESOURCES
+from ..common.pages import RESOURCES
 from .rows import COST, PAIR, SPEED, Facts
 
 PARTS = {f"t_{name}_s": words for name, words in RESOURCES.items()}

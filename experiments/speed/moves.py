@@ -8,7 +8,7 @@ from roofrack.report.controls import Control
 from roofrack.report.format import number, quantity
 from roofrack.report.page import Figure, Section
 
-from ..studies import Studies
+from ..common.studies import Studies
 from .draw import BATCH_TIP, LABELS, PLAN_TIP, UNITS, legend, parts_of
 from .rows import COST, DEGREES, SPEED, Facts
 

@@ -15,7 +15,7 @@ from roofrack.errors import InputError
 from roofrack.results.run import Run
 from roofrack.results.schema import COLUMNS
 
-from ..shared import names
+from ..common.pages import names
 
 PAIR = ("hardware", "model")
 DEGREES = ("tp", "dp", "ep", "pp", "cp")

@@ -14,9 +14,9 @@ from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Figure, Finding, Page, Section
 from roofrack.results.run import Run
 
-from ..common_jobs import one_phase, pair_name, reasons_of
-from ..shared import listed, page_of_run, setting
-from ..studies import Studies
+from ..common.jobs import one_phase, pair_name, reasons_of
+from ..common.pages import listed, page_of_run, setting
+from ..common.studies import Studies
 from . import figures, lifetime, moving
 from .asked import batches, elasticities
 from .facts import COST, Facts, facts, rows_of_job

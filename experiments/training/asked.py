@@ -9,7 +9,7 @@ from roofrack import config
 from roofrack.conversion import to_study
 from roofrack.derivatives import slopes
 
-from ..studies import Studies
+from ..common.studies import Studies
 from .facts import COST, DEGREES, LEAVES, Facts, cheapest, named, point_words, words_of
 
 BATCH_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)

@@ -13,9 +13,9 @@ import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
-from ..common_jobs import leaf_of, only_axes, pair_name, settled
-from ..shared import setting
-from ..studies import base
+from ..common.jobs import leaf_of, only_axes, pair_name, settled
+from ..common.pages import setting
+from ..common.studies import base
 
 COST = "usd_per_mtok"
 DEGREES = ("tp", "pp", "dp", "ep", "cp", "zero", "recompute")

@@ -8,7 +8,7 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..shared import listed, setting
+from ..common.pages import listed, setting
 from .facts import COST, PARTS, Facts, Row, loss
 from .life import Life
 

@@ -12,8 +12,8 @@ import polars as pl
 from roofrack.cost.training.run import CHINCHILLA
 from roofrack.results.run import Run
 
-from ..shared import setting
-from ..studies import Studies
+from ..common.pages import setting
+from ..common.studies import Studies
 from .facts import COST, Facts, Row
 
 SERVED = np.geomspace(1e11, 1e16, 101)

@@ -7,7 +7,7 @@ from roofrack.report import theme
 from roofrack.report.format import number, quantity, times, usd
 from roofrack.report.page import Figure, Section
 
-from ..shared import setting
+from ..common.pages import setting
 from .facts import Facts
 from .figures import UNITS
 from .findings import equal_split

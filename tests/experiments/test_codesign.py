@@ -15,7 +15,7 @@ from roofrack.experiments import codesign
 from roofrack.experiments.codesign.findings import findings
 from roofrack.experiments.codesign.rows import Facts, dataset, facts
 from roofrack.experiments.codesign.shapes import Choice, Family, Rules, kind_words
-from roofrack.experiments.common_stacks import COST, SPEED
+from roofrack.experiments.common.stacks import COST, SPEED
 from roofrack.model import count
 from roofrack.report.page import Finding, figures_of
 from roofrack.report.render import render

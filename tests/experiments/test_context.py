@@ -7,11 +7,11 @@ import pytest
 
 from roofrack.errors import InputError
 from roofrack.experiments import context
+from roofrack.experiments.common.studies import Studies
 from roofrack.experiments.context import sheets
 from roofrack.experiments.context.findings import findings
 from roofrack.experiments.context.measures import crossing, kv_bytes_for, lecture_kv_bytes, line
 from roofrack.experiments.context.rows import COST, Facts, facts, settings
-from roofrack.experiments.studies import Studies
 from roofrack.report.page import Page, figures_of
 from roofrack.report.render import render
 from roofrack.results.run import Run, load

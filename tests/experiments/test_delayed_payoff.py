@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from roofrack.experiments import delayed_payoff
+from roofrack.experiments.common.studies import Studies
 from roofrack.experiments.delayed_payoff.findings import findings
 from roofrack.experiments.delayed_payoff.rows import AT_LOAD, RATE, Facts, facts
-from roofrack.experiments.studies import Studies
 from roofrack.report.page import Page, figures_of
 from roofrack.report.render import render
 from roofrack.results.run import Run, load

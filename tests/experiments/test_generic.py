@@ -7,7 +7,7 @@ import pytest
 from questions import Sweep
 
 from roofrack.experiments import generic
-from roofrack.experiments.shared import command, listed, merged
+from roofrack.experiments.common.pages import command, listed, merged
 from roofrack.report.page import figures_of
 from roofrack.report.question import page_of
 from roofrack.report.render import render

@@ -12,8 +12,8 @@ from roofrack import api, config
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
 from roofrack.experiments import hardware_alignment
-from roofrack.experiments.common_files import choices
-from roofrack.experiments.common_stacks import COST, SPEED, served
+from roofrack.experiments.common.files import choices
+from roofrack.experiments.common.stacks import COST, SPEED, served
 from roofrack.experiments.hardware_alignment.findings import findings
 from roofrack.experiments.hardware_alignment.found import Found, gather
 from roofrack.experiments.hardware_alignment.rows import reversal, winners

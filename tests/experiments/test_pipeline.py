@@ -10,9 +10,9 @@ from questions import Sweep
 
 from roofrack.errors import InputError
 from roofrack.experiments import pipeline
+from roofrack.experiments.common.studies import Studies
 from roofrack.experiments.pipeline.asked import SCHEDULE_NAMES, need, outer_level
 from roofrack.experiments.pipeline.facts import COST, Facts, cheapest, facts, same_chips
-from roofrack.experiments.studies import Studies
 from roofrack.report.page import Page, figures_of
 from roofrack.report.render import render
 from roofrack.report.specs import to_spec

@@ -9,7 +9,7 @@ from roofrack.errors import InputError
 from roofrack.results.run import JobRun, Run
 from roofrack.schema import ALIASES, LABELS
 
-from .shared import names
+from .pages import names
 
 
 def pair_name(run: Run, job: JobRun) -> str:

@@ -16,9 +16,9 @@ from roofrack.results.run import Run
 from roofrack.results.schema import PARTS
 from roofrack.tables import DTYPES
 
-from .common_files import Leaves
-from .common_jobs import leaf_of
-from .shared import RESOURCES, setting
+from .files import Leaves
+from .jobs import leaf_of
+from .pages import RESOURCES, setting
 
 COST, SPEED = "usd_per_mtok", "tokens_per_s_per_user"
 RESULTS = (

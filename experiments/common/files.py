@@ -2,7 +2,7 @@
 
 A sweep over two groups of files makes a job of each pair, and a job costs a quarter of a second
 whatever it computes. Here the numbers of a file take the places of a job's own, so that one array
-evaluation (`common_stacks`) answers a machine for all models.
+evaluation (`stacks`) answers a machine for all models.
 """
 
 import re

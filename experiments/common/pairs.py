@@ -13,8 +13,8 @@ from roofrack.report.format import number, quantity
 from roofrack.report.page import Finding, Page
 from roofrack.results.run import JobRun, Run
 
-from .common_jobs import one_phase, reasons_of, settled
-from .shared import listed, names, page_of_run
+from .jobs import one_phase, reasons_of, settled
+from .pages import listed, names, page_of_run
 
 DEGREES = ("tp", "dp", "ep", "pp", "cp")
 _OTHERS = ("dtype", "economics", "calibration", "parallelism", "workload")
