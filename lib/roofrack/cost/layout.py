@@ -244,7 +244,7 @@ def why_invalid(
         (plan.dp < 1) | ~whole(plan.dp),
         False if trains else (s.plan.pp_batch == 1) & (s.workload.batch < plan.pp),
         m.experts_per_token > m.experts,
-        (s.workload.cached > 0) & (s.workload.cached >= s.workload.prompt),
+        (not trains) & (s.workload.cached > 0) & (s.workload.cached >= s.workload.prompt),
         plan.chips > s.hardware.fabric[-1].chips,
         moe & (~whole(plan.expert_copies) | ~whole(plan.expert_tp) | _ragged(plan)),
         (m.moe_layers > m.layers)
