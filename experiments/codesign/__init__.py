@@ -4,10 +4,13 @@ Reiner Pope's blackboard lecture asks to design models for the hardware they wil
 shapes with as many parameters as a model are served on a machine, and the model on many machines.
 """
 
+import polars as pl
+
 from roofrack.report.format import number, percent
 from roofrack.report.page import Finding, Job, Page, Section
 from roofrack.results.run import Run
 
+from ..common.jobs import without
 from ..common.pages import listed, page_of_run, setting
 from . import figures
 from .findings import answer, findings, terms
@@ -24,7 +27,7 @@ def page(run: Run) -> Page:
         run,
         answer(found),
         findings(found),
-        sections(found),
+        sections(found, data),
         limits(found),
         extra=jobs(found),
         facts={
@@ -50,12 +53,7 @@ def undesignable(run: Run) -> Page:
 
 def jobs(facts: Facts) -> tuple[Job, ...]:
     """Return what was asked beside the run: the cheapest shape on each machine compared."""
-    asked = [
-        text
-        for text in facts.job.overrides
-        if text.lstrip("+").partition("=")[0] not in ("hardware", "calibration")
-        and not text.startswith(("hardware.", "calibration."))
-    ]
+    asked = without(facts.job, "hardware", "calibration")
     made = []
     for machine in facts.compared:
         losses = facts.choices.machines[machine].config["choices"]["calibration"]
@@ -93,9 +91,8 @@ def words(facts: Facts) -> str:
     )
 
 
-def sections(found: Facts) -> tuple[Section, ...]:
-    """Return the parts of the page."""
-    data = dataset(found)
+def sections(found: Facts, data: pl.DataFrame) -> tuple[Section, ...]:
+    """Return the parts of the page; `data` is what the live charts read."""
     made = []
     if data.height:
         there = [n for n in SLICES if n in set(data["slice"])]

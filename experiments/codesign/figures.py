@@ -8,7 +8,8 @@ from roofrack.report.controls import Control
 from roofrack.report.format import number, quantity, times, usd
 from roofrack.report.page import Figure
 
-from ..common.stacks import COST, SPEED
+from ..common.charts import quickest_steps, used_parts
+from ..common.columns import COST, SPEED
 from .findings import winner
 from .rows import SLICES, Facts
 from .shapes import kind_words, shape_words
@@ -124,18 +125,7 @@ def quick(facts: Facts) -> Figure | None:
             {i: shape_words(facts.shapes[i]) for i in places}, return_dtype=pl.String
         ),
     )
-    used = [p for p in theme.PARTS if table[p].max()]
-    long = table.unpivot(used, index=["label", "words", "plan"], variable_name="part",
-                         value_name="seconds")  # fmt: skip
-    long = long.with_columns(pl.col("part").replace_strict(theme.PARTS))
-    bars = alt.Chart(long).mark_bar().encode(
-        theme.axis(alt.X, "seconds", "Parts of the quickest step", "s", zero=True),
-        alt.Y("label:N", title=None, sort=table["label"].to_list()),
-        **theme.parts(),
-    )  # fmt: skip
-    bars = theme.stacked(bars, "part", list(theme.PARTS.values()))
-    bars = theme.tooltips(bars, ("words", "Shape", None), ("part", "Part", None),
-                          ("seconds", "Time", "s"), ("plan", "Plan", None))  # fmt: skip
+    bars = quickest_steps(table, table["label"].to_list(), "words", "Shape")
     told = "; ".join(
         f"{r['label']} {quantity(r['step_s'], 's')}" for r in table.iter_rows(named=True)
     )
@@ -146,7 +136,7 @@ def quick(facts: Facts) -> Figure | None:
         f"The quickest step of each depth at any cost: {told}.",
         f"On {facts.names[facts.machine]}, parts stacked as if nothing overlapped. Launches and"
         " exchanges grow with the layers, weights do not.",
-        table.select("words", "step_s", "plan", "batch", *used),
+        table.select("words", "step_s", "plan", "batch", *used_parts(table)),
         UNITS,
         LABELS,
     )

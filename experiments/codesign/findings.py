@@ -7,8 +7,8 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
+from ..common.columns import COST, SPEED
 from ..common.pages import listed
-from ..common.stacks import COST, SPEED
 from .rows import Facts
 from .shapes import kind_words, shape_words
 
@@ -78,7 +78,7 @@ def depth(facts: Facts) -> Finding | None:
     """What layers cost, and what they cost in latency."""
     rows = facts.sliced("depth")
     quick = facts.quick.join(rows.select("shape"), on="shape") if rows.height else rows
-    if rows.is_empty() or rows.height < 2:
+    if rows.height < 2:
         return None
     layers = {i: facts.shapes[i].leaves["model.layers"] for i in rows["shape"]}
     ends = rows.row(0, named=True), rows.row(-1, named=True)
@@ -101,7 +101,7 @@ def depth(facts: Facts) -> Finding | None:
 def heads(facts: Facts) -> Finding | None:
     """What KV heads cost."""
     rows = facts.sliced("kv")
-    if rows.is_empty() or rows.height < 2:
+    if rows.height < 2:
         return None
     count = {i: facts.shapes[i].leaves["model.kv_heads"] for i in rows["shape"]}
     by = {count[r["shape"]]: r for r in rows.iter_rows(named=True)}
@@ -157,7 +157,7 @@ def kinds(facts: Facts) -> Finding | None:
 def grain(facts: Facts) -> Finding | None:
     """What cutting experts finer costs."""
     rows = facts.sliced("grain")
-    if rows.is_empty() or rows.height < 2:
+    if rows.height < 2:
         return None
     low, high = rows.row(0, named=True), rows.row(-1, named=True)
     a, b = (facts.shapes[r["shape"]].leaves for r in (low, high))
@@ -177,7 +177,7 @@ def grain(facts: Facts) -> Finding | None:
 def sparse(facts: Facts) -> Finding | None:
     """What more experts cost at equal active parameters."""
     rows = facts.sliced("sparse")
-    if rows.is_empty() or rows.height < 2:
+    if rows.height < 2:
         return None
     low, high = rows.row(0, named=True), rows.row(-1, named=True)
     one, other = facts.shapes[low["shape"]], facts.shapes[high["shape"]]

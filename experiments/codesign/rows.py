@@ -9,10 +9,11 @@ import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
+from ..common.columns import COST, SPEED
 from ..common.files import Choices, asked_names, choices, full_names, numbers
 from ..common.jobs import one_phase, only_axes
 from ..common.pages import setting
-from ..common.stacks import COST, SPEED, home_of, served, with_plan
+from ..common.stacks import AXES, home_of, served, with_plan
 from .shapes import Choice, Family, Rules, Shape, grains, kind_words, shape_words
 from .studied import best_of, formats, rented, searched
 
@@ -25,9 +26,6 @@ SLICES = {
     "sparse": "Experts at equal active parameters",
 }
 """What a slice changes while all else is held, in words."""
-_KNOWN = ("batch", "context", "pp", *(f"parallelism.{d}" for d in ("tp", "dp", "ep", "pp", "cp")),
-          "parallelism.attention_dp", "workload.batch", "workload.context",
-          "workload.dtype.math")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -100,7 +98,7 @@ def can_design(run: Run) -> bool:
 def facts(run: Run) -> Facts:
     """Evaluate all shapes. Raises InputError where the run cannot be asked."""
     one_phase(run, "decode", NAME)
-    only_axes(run, _KNOWN, NAME)
+    only_axes(run, AXES, NAME)
     job = run.jobs[0]
     own = str(job.config["choices"]["model"])
     first = str(job.config["choices"]["hardware"])

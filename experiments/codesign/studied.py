@@ -10,8 +10,9 @@ from roofrack.conversion import Study, to_study
 from roofrack.errors import InputError
 from roofrack.results.run import Run
 
-from ..common.files import Choices, several
-from ..common.stacks import COST, cheapest, only_context, served, with_plan
+from ..common.columns import COST
+from ..common.files import Choices, over_typical, several
+from ..common.stacks import cheapest, only_context, served, with_plan
 from .shapes import Family, Shape, shape_words
 
 
@@ -59,13 +60,8 @@ def rented(found: Choices, family: Family, context: float, floor: float) -> pl.D
     for key, machine in found.machines.items():
         rows = served(found.studies[key], [family.base], only_context(context)).rows
         best = best_of(rows, ("item",), (floor,), key)
-        tree = machine.config["hardware"]
-        paid = float(tree["usd_per_chip_hour"] or 0)
-        ends = {
-            end: float(tree.get(f"usd_per_chip_hour_{end}") or paid) / paid if paid else 1.0
-            for end in ("low", "high")
-        }
-        parts.append(best.with_columns(**{end: pl.col(COST) * r for end, r in ends.items()}))
+        ratio = {end: over_typical(machine.config["hardware"], end) for end in ("low", "high")}
+        parts.append(best.with_columns(**{end: pl.col(COST) * r for end, r in ratio.items()}))
     return pl.concat(parts).sort(COST)
 
 

@@ -21,6 +21,12 @@ from roofrack.schema import FALLBACK
 
 Leaves = Mapping[str, float]
 """Numbers by path."""
+PRICES = {
+    "low": "usd_per_chip_hour_low",
+    "typical": "usd_per_chip_hour",
+    "high": "usd_per_chip_hour_high",
+}
+"""The three dated prices of a machine's file, by what `economics.price` calls them."""
 
 
 class Choice(NamedTuple):
@@ -141,6 +147,12 @@ def full_names(choices: Mapping[str, Choice]) -> dict[str, str]:
     """Return the name in words of each choice; the short ones where two are alike."""
     found = {key: choice.name for key, choice in choices.items()}
     return found if len(set(found.values())) == len(found) else {key: key for key in found}
+
+
+def over_typical(hardware: Mapping[str, Any], price: str) -> float:
+    """Return one of a machine's dated prices over the typical one; 1 where it is not told."""
+    typical, other = hardware[PRICES["typical"]], hardware.get(PRICES[price])
+    return float(other) / float(typical) if other and typical else 1.0
 
 
 def numbers(run: Run, key: str, default: Sequence[float] = ()) -> list[float]:

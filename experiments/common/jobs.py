@@ -51,6 +51,12 @@ def leaf_of(job: JobRun, path: str) -> Any:
     return node
 
 
+def without(job: JobRun, *groups: str) -> list[str]:
+    """Return the overrides of a job that name no file of some groups, and none of their numbers."""
+    names = [(text, text.lstrip("+").partition("=")[0]) for text in job.overrides]
+    return [text for text, key in names if key.partition(".")[0] not in groups]
+
+
 def one_phase(run: Run, phase: str, name: str) -> None:
     """Raise InputError unless all jobs are of a phase, and no two of the same names."""
     for job in run.jobs:
@@ -81,10 +87,13 @@ def _labels(job: JobRun) -> dict[str, Any]:
     return {name: choices.get(name) for name in LABELS} | {"overlap": job.config["overlap"]}
 
 
-def reasons_of(rows: pl.DataFrame, most: int = 3) -> list[str]:
-    """Return the commonest reasons why points cannot run, in words."""
+def reasons(rows: pl.LazyFrame) -> pl.DataFrame:
+    """Return `why_invalid` and how many points (`len`) each reason rules out, most first."""
     each = rows.filter(~pl.col("valid")).select(pl.col("why_invalid").str.split("; "))
     found = each.explode("why_invalid").group_by("why_invalid").len()
-    return found.sort("len", "why_invalid", descending=[True, False])["why_invalid"].to_list()[
-        :most
-    ]
+    return found.sort("len", "why_invalid", descending=[True, False]).collect()
+
+
+def reasons_of(rows: pl.DataFrame, most: int = 3) -> list[str]:
+    """Return the commonest reasons why points cannot run, in words."""
+    return reasons(rows.lazy())["why_invalid"].head(most).to_list()

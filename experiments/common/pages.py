@@ -2,6 +2,8 @@
 
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import log
 from typing import Any
 
 from roofrack import config
@@ -73,6 +75,12 @@ def page_of_run(
     )
 
 
+def linked(findings: Iterable[Finding], sections: Sequence[Section]) -> tuple[Finding, ...]:
+    """Return findings without references to figures that the page does not have."""
+    shown = {figure.key for section in sections for figure in section.figures}
+    return tuple(f if f.figure in shown else replace(f, figure="") for f in findings)
+
+
 def setting(run: Run, key: str, above: float = 0.0, most: float = 1e12) -> float:
     """Return a number of the question's file; raise InputError unless `above` < it <= `most`."""
     value = run.experiment.get(key)
@@ -82,6 +90,11 @@ def setting(run: Run, key: str, above: float = 0.0, most: float = 1e12) -> float
             f"experiment.{key}={value}: allowed is a number above {above:g}, at most {most:g}"
         )
     return float(value)  # type: ignore[arg-type]
+
+
+def nearest(values: Iterable[float], wanted: float) -> float:
+    """Return the value whose ratio to one that is wanted is nearest to 1; of equals the smaller."""
+    return min(values, key=lambda value: (abs(log(max(value, 1e-9) / wanted)), value))
 
 
 def command(run: Run) -> str:
@@ -134,6 +147,11 @@ def merged(jobs: Sequence[Sequence[str]]) -> list[str]:
             key, _, value = override.partition("=")
             values.setdefault(key, {})[value] = None
     return [f"{key}={','.join(found)}" for key, found in values.items()]
+
+
+def chips(count: float) -> str:
+    """Return a number of chips in words."""
+    return "1 chip" if count == 1 else f"{number(count)} chips"
 
 
 def listed(items: Sequence[str]) -> str:

@@ -16,11 +16,11 @@ from roofrack.results.run import Run
 from roofrack.results.schema import PARTS
 from roofrack.tables import DTYPES
 
+from .columns import COST, DEGREES, SPEED
 from .files import Leaves
 from .jobs import leaf_of
 from .pages import RESOURCES, setting
 
-COST, SPEED = "usd_per_mtok", "tokens_per_s_per_user"
 RESULTS = (
     COST,
     SPEED,
@@ -36,7 +36,6 @@ RESULTS = (
     *(f"t_{part}_s" for part in PARTS),
 )
 """Results kept of each row, beside `bound` and the degrees of the plan."""
-DEGREES = ("tp", "dp", "ep", "pp", "cp")
 SETTINGS = {
     "batch": "workload.batch",
     "context": "workload.context",
@@ -44,6 +43,11 @@ SETTINGS = {
     "math": "workload.dtype.math",
 }
 """Columns of a row that say which point it is, and the leaves that they are."""
+AXES = (
+    *("batch", "context", "pp", "workload.batch", "workload.context", "workload.dtype.math"),
+    *(f"parallelism.{degree}" for degree in (*DEGREES, "attention_dp")),
+)
+"""What a run may sweep if its study is evaluated so."""
 _EPS = 1e-9
 
 
@@ -183,6 +187,13 @@ def cheapest(
         for floor in floors
     ]
     return pl.concat(found)
+
+
+def best_at(study: Study, items: Sequence[Leaves], context: float, floor: float) -> pl.DataFrame:
+    """Return the cheapest plan, in words, of each item at a context and a floor of speed."""
+    return with_plan(
+        cheapest(served(study, items, only_context(context)).rows, ("item",), (floor,))
+    )
 
 
 def only_context(context: float) -> Callable[[Mapping[str, np.ndarray]], np.ndarray]:

@@ -12,7 +12,7 @@ import polars as pl
 
 from roofrack import config
 from roofrack.report.page import Job
-from roofrack.results.asked import rows_of
+from roofrack.results.asked import rows_of_job
 from roofrack.results.run import JobRun, Run
 from roofrack.results.store import config_hash
 
@@ -56,22 +56,30 @@ class Studies:
         self.job = job or run.jobs[0]
         self.jobs: list[Job] = []
 
-    def rows(self, name: str, *words: str, job: JobRun | None = None) -> pl.DataFrame:
-        """Return the rows of a sweep of `words` over the machine and model of a job.
+    def words(self, *words: str, job: JobRun | None = None) -> tuple[str, ...]:
+        """Return the overrides of a study: the machine and model of a job, then `words`.
 
-        Words are overrides as of `roofrack sweep` and come last, so they win. Raises InputError.
+        Words are overrides as of `roofrack sweep` and come last, so they win.
         """
-        asked = (*base(job or self.job), *_of_another_machine(words), *words)
-        self.note(name, asked)
-        return rows_of(asked, self.run.config_dir).collect()
+        return (*base(job or self.job), *_of_another_machine(words), *words)
+
+    def rows(self, name: str, *words: str, job: JobRun | None = None) -> pl.DataFrame:
+        """Return the rows of a sweep of `words`. Raises InputError."""
+        asked = self.words(*words, job=job)
+        jobs = [config.compose(one, self.run.config_dir) for one in self._jobs(asked)]
+        self._keep(name, asked, jobs[0])
+        return pl.concat([rows_of_job(one) for one in jobs], how="diagonal_relaxed")
 
     def config(self, *words: str, job: JobRun | None = None) -> Mapping[str, Any]:
         """Return the composed configuration of one point."""
-        asked = (*base(job or self.job), *_of_another_machine(words), *words)
-        return config.compose(asked, self.run.config_dir)
+        return config.compose(self.words(*words, job=job), self.run.config_dir)
 
     def note(self, name: str, words: Sequence[str]) -> None:
         """Remember a study that the page asked in its own way."""
-        first = config.jobs(words, self.run.config_dir)[0]
-        composed = config.compose(first, self.run.config_dir)
+        self._keep(name, words, config.compose(self._jobs(words)[0], self.run.config_dir))
+
+    def _jobs(self, words: Sequence[str]) -> Sequence[Sequence[str]]:
+        return config.jobs(words, self.run.config_dir)
+
+    def _keep(self, name: str, words: Sequence[str], composed: Mapping[str, Any]) -> None:
         self.jobs.append(Job(name, tuple(words), config_hash(composed)))

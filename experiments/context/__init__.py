@@ -9,6 +9,7 @@ from roofrack.report.format import number, percent, times, usd
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
+from ..common.columns import COST
 from ..common.pages import page_of_run
 from ..common.pairs import nothing_serves
 from ..common.studies import Studies
@@ -16,7 +17,7 @@ from . import figures, price_figures
 from .findings import findings
 from .measures import best_tier
 from .price_findings import storage
-from .rows import CONTEXT, COST, Facts, facts
+from .rows import CONTEXT, Facts, facts
 from .words import tokens
 
 

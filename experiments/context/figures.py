@@ -8,14 +8,15 @@ from roofrack.report.controls import Control
 from roofrack.report.format import number, quantity, usd
 from roofrack.report.page import Figure
 
+from ..common.charts import used_parts
+from ..common.columns import COST
+from ..common.moving import price_over_run, values_of
 from .measures import kv_bytes_for, line
-from .rows import BATCH, CONTEXT, COST, INPUT, PROMPT, Facts
+from .rows import BATCH, CONTEXT, INPUT, PROMPT, Facts
 from .words import tokens
 
 OUTPUT_WORDS, INPUT_WORDS = "written", "read"
 KINDS = (OUTPUT_WORDS, INPUT_WORDS)
-FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
-"""Prices of a chip over the one of the run."""
 HERE, SHEET = "this run", "price sheets"
 UNITS = {
     COST: "USD/Mtok",
@@ -57,13 +58,13 @@ LABELS = {
 
 def controls(facts: Facts) -> dict[str, Control]:
     """Return what the reader moves: the model, the batch, and the price of a chip."""
-    batches = tuple(sorted(set(facts.steps[BATCH])))
+    batches = values_of(facts.steps, BATCH)
     own = line(facts, facts.shown)
     start = own.batch if own else facts.of(facts.steps, facts.shown)[BATCH].min()
     return {
         "model": Control("model", "Model", facts.pairs, facts.shown, column="pair"),
         "batch": Control("batch", "Batch", batches, start, "sequences"),  # type: ignore[arg-type]
-        "price": Control("price", "Price of a chip, over that of the run", FACTORS, 1.0, "x"),
+        "price": price_over_run(),
     }
 
 
@@ -87,7 +88,7 @@ def _costs(facts: Facts) -> pl.DataFrame:
 
 def _steps(facts: Facts) -> pl.DataFrame:
     """Return the parts of each step, one row a part, and the length as people write it."""
-    used = [part for part in theme.PARTS if facts.steps[part].max()]
+    used = used_parts(facts.steps)
     long = facts.steps.unpivot(
         used, index=["pair", BATCH, CONTEXT], variable_name="part", value_name="seconds"
     )
@@ -136,16 +137,12 @@ def cost(facts: Facts) -> Figure:
     low, high = _ends(table)
     tier = tier.filter(pl.col("length").is_between(low, high))
     x = alt.X("length:Q", scale=alt.Scale(type="log", domain=_ends(table)))
-    rule = alt.Chart(tier).mark_rule(strokeDash=[6, 4], strokeWidth=1.4).encode(x)
-    name = alt.Chart(tier).mark_text(align="right", dx=-5).encode(
-        x, alt.YValue(8), text="words:N"
-    )  # fmt: skip
     ends = facts.of(facts.best, facts.shown).sort(CONTEXT)
     first, last = ends.row(0, named=True), ends.row(-1, named=True)
     return Figure(
         "cost",
         "What a token costs at each context",
-        alt.layer(made, rule, name).add_params(*live.parameters([of["model"], of["price"]])),
+        alt.layer(made, *marked(tier, x)).add_params(*live.parameters([of["model"], of["price"]])),
         f"{facts.shown}: {usd(first[COST])} at {tokens(first[CONTEXT])}, {usd(last[COST])} at"
         f" {tokens(last[CONTEXT])} for a token written.",
         "Written tokens read the whole cache each time; tokens read (dashed) are computed together"
@@ -155,6 +152,17 @@ def cost(facts: Facts) -> Figure:
         UNITS,
         LABELS,
     )
+
+
+def marked(mark: pl.DataFrame, x: alt.X) -> tuple[alt.Chart, alt.Chart]:
+    """Return a dashed rule at each place of `x`, and the column `words` beside it."""
+    words = alt.Chart(mark).mark_text(align="right", dx=-5)
+    return dashed(mark, x), words.encode(x, alt.YValue(8), text="words:N")
+
+
+def dashed(mark: pl.DataFrame, x: alt.X) -> alt.Chart:
+    """Return a dashed rule at each place of `x`."""
+    return alt.Chart(mark).mark_rule(strokeDash=[6, 4], strokeWidth=1.4).encode(x)
 
 
 def _ends(table: pl.DataFrame) -> list[float]:
@@ -228,12 +236,10 @@ def knees(facts: Facts) -> Figure | None:
     )
     text = alt.Chart(words).mark_text(align="left", dx=10).encode(x, y, text="words:N")
     mark = pl.DataFrame({"knee": [tier], "words": ["price tier"]})
-    rule = alt.Chart(mark).mark_rule(strokeDash=[6, 4], strokeWidth=1.4).encode(x)
-    label = alt.Chart(mark).mark_text(align="right", dx=-5).encode(x, alt.YValue(8), text="words:N")
     return Figure(
         "knees",
         "Where reading the cache overtakes the matmuls",
-        alt.layer(dots, text, rule, label).properties(height=60 + 34 * table.height),
+        alt.layer(dots, text, *marked(mark, x)).properties(height=60 + 34 * table.height),
         "; ".join(f"{r['pair']}: {tokens(r['knee'])}" for r in table.iter_rows(named=True)) + ".",
         "Weight reads and attention's own arithmetic are left out, as in the lecture.",
         table,

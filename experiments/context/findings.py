@@ -7,6 +7,7 @@ not hold in this run. Verdicts compare the run's numbers with what the lecture s
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
+from ..common.columns import COST
 from ..common.pages import listed
 from ..common.pairs import not_served
 from . import sheets
@@ -17,7 +18,7 @@ from .measures import (
     line,
 )
 from .price_findings import cached_price, cheapest_tier, output_over_input, surcharge
-from .rows import CONTEXT, COST, INPUT, PROMPT, Facts
+from .rows import CONTEXT, INPUT, PROMPT, Facts
 from .words import APART, NEAR, bar, tokens
 
 

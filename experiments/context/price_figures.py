@@ -7,9 +7,10 @@ from roofrack.report import theme
 from roofrack.report.format import percent, times, usd
 from roofrack.report.page import Figure
 
+from ..common.columns import COST
 from . import sheets
-from .figures import HERE, LABELS, SHEET, UNITS
-from .rows import COST, INPUT, TIERS, Facts
+from .figures import HERE, LABELS, SHEET, UNITS, dashed
+from .rows import INPUT, TIERS, Facts
 from .words import NAMES, duration, tokens
 
 
@@ -48,7 +49,7 @@ def ratios(facts: Facts) -> Figure | None:
         made, ("model", "Model", None), ("kind", "From", None), ("ratio", "Output over input")
     )
     mark = pl.DataFrame({"ratio": [facts.settings.output_over_input]})
-    rule = alt.Chart(mark).mark_rule(strokeDash=[6, 4], strokeWidth=1.4).encode(x)
+    rule = dashed(mark, x)
     return Figure(
         "ratios",
         "What writing a token costs over reading one",

@@ -3,10 +3,11 @@
 from roofrack.report.format import percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
+from ..common.columns import COST
 from ..common.pages import RESOURCES, listed
 from . import sheets
 from .measures import best_tier, changes, drain_tier
-from .rows import CONTEXT, COST, INPUT, Facts, Row
+from .rows import CONTEXT, INPUT, Facts, Row
 from .words import APART, NAMES, NEAR, duration, tokens
 
 

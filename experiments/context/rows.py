@@ -12,12 +12,14 @@ import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
+from ..common.columns import COST
 from ..common.jobs import leaf_of
+from ..common.overrides import axis
 from ..common.pages import setting
 from ..common.pairs import cheapest, named, pair_jobs, serving, why_not
 from ..common.studies import Studies
 
-COST, INPUT, CACHED = "usd_per_mtok", "usd_per_mtok_input", "usd_per_mtok_cached"
+INPUT, CACHED = "usd_per_mtok_input", "usd_per_mtok_cached"
 CONTEXT, BATCH, PROMPT = "context", "batch", "prompt"
 LEAVES = {CONTEXT: "workload.context", BATCH: "workload.batch"}
 TIERS = {"hbm": "chip memory (HBM)", "host": "host memory", "flash": "flash"}
@@ -157,14 +159,9 @@ def _few(values: list[float], wanted: tuple[float, ...], most: int = 8) -> list[
     return sorted({*values[::-1][::step], *(v for v in wanted if v in values)})
 
 
-def _list(values: Any) -> str:
-    each = values if isinstance(values, list | tuple) else [values]
-    return f"[{','.join(f'{v:.12g}' if isinstance(v, float) else str(v) for v in each)}]"
-
-
 def _prompts(studies: Studies, jobs: Mapping[str, JobRun], lengths: list[float]) -> pl.DataFrame:
     """Return the cheapest way to compute a prompt of each length, nothing of it cached."""
-    words = ("workload=prefill", *PLANS, f"workload.prompt={_list(lengths)}", "batch=[1,8,64]")
+    words = ("workload=prefill", *PLANS, axis("workload.prompt", lengths), "batch=[1,8,64]")
     parts = []
     for pair, job in jobs.items():
         rows = studies.rows(f"prompts of {pair}", *words, job=job).with_columns(
@@ -196,7 +193,7 @@ def _waits(studies: Studies, job: JobRun, prompts: pl.DataFrame, wishes: Setting
         f"workload.prompt={length}",
         f"workload.cached=[0,{cached}]",
         "workload.cache_tier=[hbm,host,flash]",
-        f"workload.hold_s={_list(holds)}",
+        axis("workload.hold_s", holds),
         job=job,
     ).filter(pl.col(INPUT).is_finite())
     found = rows.filter(pl.col("workload.cached") > 0, pl.col(CACHED).is_finite())
@@ -220,6 +217,11 @@ def _waits(studies: Studies, job: JobRun, prompts: pl.DataFrame, wishes: Setting
     )  # fmt: skip
 
 
+def _asked(path: str, value: Any) -> str:
+    """Return the override of what a job has at a path: an axis again where it was one."""
+    return axis(path, value) if isinstance(value, list) else f"{path}={value}"
+
+
 def _changed(studies: Studies, job: JobRun, wishes: Settings) -> dict[str, float]:
     """Return the cost of a token at the price tier as it is (""), and with one number changed."""
     hardware, kv = job.config["hardware"], leaf_of(job, "workload.dtype.kv")
@@ -227,17 +229,18 @@ def _changed(studies: Studies, job: JobRun, wishes: Settings) -> dict[str, float
     unit = kv if hardware["flops_per_s"].get(kv) else "bf16"  # attention computes in it
     bandwidth, maths = hardware["hbm_bytes_per_s"], hardware["flops_per_s"][unit]
     given = {d: leaf_of(job, f"parallelism.{d}") for d in ("tp", "dp", "ep")}
+    batches = leaf_of(job, "workload.batch")
     if any(isinstance(value, list) or not value for value in (bandwidth, maths, kv)):
         return {}  # swept: the run itself says what they do
     rows = studies.rows(
         "something changed",
         "workload=decode",
-        *(f"parallelism.{d}={_list(v) if isinstance(v, list) else v}" for d, v in given.items()),
-        f"batch={_list(leaf_of(job, 'workload.batch'))}",
-        f"context={_list(wishes.price_tier)}",
-        f"workload.dtype.kv=[{kv},{other}]",
-        f"hardware.hbm_bytes_per_s={_list([bandwidth, 2 * bandwidth])}",
-        f"hardware.flops_per_s.{unit}={_list([maths, 2 * maths])}",
+        *(_asked(f"parallelism.{d}", value) for d, value in given.items()),
+        axis("batch", batches if isinstance(batches, list) else [batches]),
+        axis("context", [wishes.price_tier]),
+        axis("workload.dtype.kv", (kv, other)),
+        axis("hardware.hbm_bytes_per_s", (bandwidth, 2 * bandwidth)),
+        axis(f"hardware.flops_per_s.{unit}", (maths, 2 * maths)),
         job=job,
     )
     format_, wide, fast = (

@@ -9,6 +9,7 @@ from roofrack.report.page import Figure, Job, Page, Section
 from roofrack.results.run import Run
 
 from ..common.files import several
+from ..common.jobs import without
 from ..common.pages import listed, page_of_run
 from . import figures, maps
 from .findings import answer, findings, terms
@@ -38,12 +39,7 @@ def page(run: Run) -> Page:
 def jobs(facts: Facts) -> tuple[Job, ...]:
     """Return what the map asked, one sweep for each machine: the run's own words, moved to it."""
     own = facts.job.config["choices"]
-    kept = [
-        text
-        for text in facts.job.overrides
-        if text.lstrip("+").partition("=")[0] not in ("hardware", "model", "calibration")
-        and not text.startswith(("hardware.", "model.", "calibration."))
-    ]
+    kept = without(facts.job, "hardware", "model", "calibration")
     made = []
     for key, machine in facts.choices.machines.items():
         losses = machine.config["choices"]["calibration"]

@@ -7,9 +7,10 @@ import polars as pl
 
 from roofrack.derivatives import Slopes, slopes
 
+from ..common.columns import COST
 from ..common.files import Leaves
 from ..common.pages import setting
-from ..common.stacks import COST, Served, cheapest, only_context, scenario, served, with_plan
+from ..common.stacks import best_at, scenario
 from .rows import Facts
 
 _NOT_BOUGHT = ("usd_", "capex", "power", "tiers.", "attention_kernels", "overlap_loss", "sms")
@@ -166,10 +167,8 @@ def bought(facts: Facts) -> pl.DataFrame:
         return pl.DataFrame()
     study = facts.choices.studies[machine]
     base, asked = facts.choices.models[model].leaves, changes(facts)
-    found: Served = served(
-        study, [base, *({**base, **change.leaves} for change in asked)], only_context(facts.context)
-    )
-    best = with_plan(cheapest(found.rows, ("item",), (facts.floor,)))
+    items = [base, *({**base, **change.leaves} for change in asked)]
+    best = best_at(study, items, facts.context, facts.floor)
     before = best.row(0, named=True)[COST]
     names = dict(enumerate(["as it is", *(change.what for change in asked)]))
     saved = pl.lit(before) / pl.col(COST)

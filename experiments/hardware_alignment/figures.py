@@ -7,10 +7,10 @@ from roofrack.report import theme
 from roofrack.report.format import number, percent, times, usd
 from roofrack.report.page import Figure
 
+from ..common.columns import COST
 from ..common.pages import setting
-from ..common.stacks import COST
 from .found import Found
-from .maps import fitting
+from .maps import fitting, grid
 
 _MOST_BARS = 14
 
@@ -58,19 +58,10 @@ def nexts(found: Found) -> Figure | None:
     f, table = found.facts, found.nexts
     if table.is_empty():
         return None
-    table = table.with_columns(
-        pl.col("machine").replace_strict(dict(f.machines), return_dtype=pl.String),
-        pl.col("model").replace_strict(dict(f.models), return_dtype=pl.String),
-        size=pl.col("elasticity").abs(),
-    )
+    table = f.named(table).with_columns(size=pl.col("elasticity").abs())
     order = table.group_by("what").len().sort("len", "what", descending=[True, False])
     names = order["what"].to_list()
-    base = alt.Chart(table).encode(
-        alt.X("model:N", title=None, sort=list(f.models.values()),
-              axis=alt.Axis(labelAngle=-60, labelLimit=150, orient="top", labelOverlap=False)),
-        alt.Y("machine:N", title=None, sort=list(f.machines.values()),
-              axis=alt.Axis(labelLimit=150, labelOverlap=False)),
-    )  # fmt: skip
+    base = grid(found, alt.Chart(table))
     cells = base.mark_rect(opacity=0.45).encode(
         color=theme.series("what", "Worth most", names, by="colour")["color"]
     )

@@ -10,10 +10,10 @@ from roofrack.report.controls import Control
 from roofrack.report.format import number, usd
 from roofrack.report.page import Figure
 
+from ..common.columns import COST, SPEED
 from ..common.pages import RESOURCES
-from ..common.stacks import COST, SPEED
 from .found import Found
-from .rows import start_price
+from .rows import paid_price
 
 DATA = "cells"
 SHORT = {
@@ -40,7 +40,7 @@ def controls(found: Found) -> tuple[Control, ...]:
     made = [
         Control("context", "Context", contexts, f.context, "tokens"),
         Control("floor", "Speed for each user, at least", tuple(f.floors), f.floor, "token/s"),
-        Control("price", "Rental price", prices, start_price(f)),
+        Control("price", "Rental price", prices, paid_price(f)),
         Control("model", "Model", tuple(f.models[m] for m in served), f.models[start]),
     ]
     return tuple(c for c in made if len(c.values) > 1)
@@ -56,15 +56,31 @@ def letters() -> str:
     return ", ".join(f"{SHORT[part]} {words}" for part, words in RESOURCES.items())
 
 
-def _grid(found: Found) -> alt.Chart:
+def grid(found: Found, chart: alt.Chart) -> alt.Chart:
+    """Return a chart with a column for each model and a row for each machine."""
     f = found.facts
-    base = live.chart(DATA, of_map(found))
-    return base.encode(
+    return chart.encode(
         alt.X("model:N", title=None, sort=list(f.models.values()),
               axis=alt.Axis(labelAngle=-60, labelLimit=150, orient="top", labelOverlap=False)),
         alt.Y("machine:N", title=None, sort=list(f.machines.values()),
               axis=alt.Axis(labelLimit=150, labelOverlap=False)),
     )  # fmt: skip
+
+
+def _grid(found: Found) -> alt.Chart:
+    return grid(found, live.chart(DATA, of_map(found)))
+
+
+def _colour(found: Found) -> alt.Color:
+    """Return the colour of the longest part: that of the part of a step everywhere."""
+    used = [words for words in RESOURCES.values() if words in set(found.dataset["bound"])]
+    place = {words: list(theme.PARTS).index(f"t_{part}_s") for part, words in RESOURCES.items()}
+    return alt.Color(
+        "bound:N",
+        title="Longest part of a step",
+        sort=used,
+        scale=alt.Scale(domain=used, range=[theme.PALETTE[place[words]] for words in used]),
+    )
 
 
 def _tips(chart: alt.Chart) -> alt.Chart:
@@ -91,18 +107,9 @@ def _height(found: Found) -> int:
 
 def binds(found: Found) -> Figure:
     """The map of what binds, coloured and lettered."""
-    order = list(RESOURCES.values())
-    used = [w for w in order if w in set(found.dataset["bound"])]
-    # the colours of resources are those of the parts of a step everywhere
-    place = {w: list(theme.PARTS).index(f"t_{p}_s") for p, w in RESOURCES.items()}
-    color = alt.Color(
-        "bound:N",
-        title="Longest part of a step",
-        sort=used,
-        scale=alt.Scale(domain=used, range=[theme.PALETTE[place[w]] for w in used]),
-    )
+    used = set(found.dataset["bound"])
     short = [f"datum.bound === '{w}' ? '{SHORT[p]}' : " for p, w in RESOURCES.items() if w in used]
-    cells = _tips(_grid(found).mark_rect(opacity=0.45).encode(color=color))
+    cells = _tips(_grid(found).mark_rect(opacity=0.45).encode(color=_colour(found)))
     text = (
         _grid(found)
         .transform_calculate(letter="".join(short) + "''")
@@ -172,18 +179,10 @@ def cost(found: Found) -> Figure:
 def machines(found: Found) -> Figure:
     """Cost against speed of all machines for one model."""
     given = controls(found)
-    order = [w for w in RESOURCES.values() if w in set(found.dataset["bound"])]
-    place = {w: list(theme.PARTS).index(f"t_{p}_s") for p, w in RESOURCES.items()}
     x = theme.axis(alt.X, SPEED, "Speed per user", "token/s")
     y = theme.axis(alt.Y, COST, "Cost", "USD/Mtok", log=True)
-    color = alt.Color(
-        "bound:N",
-        title="Longest part of a step",
-        sort=order,
-        scale=alt.Scale(domain=order, range=[theme.PALETTE[place[w]] for w in order]),
-    )
     base = live.chart(DATA, given).encode(x, y)
-    dots = _tips(base.mark_point(size=90).encode(color=color))
+    dots = _tips(base.mark_point(size=90).encode(color=_colour(found)))
     names = base.mark_text(align="left", dx=8, fontSize=11).encode(text="machine:N")
     chart = alt.layer(dots, names).properties(height=380)
     start = live.rows_at_start(found.dataset, given).sort(COST)
@@ -244,10 +243,7 @@ def listed_machines(found: Found) -> Figure:
 def counts(found: Found) -> Figure:
     """The table of how many plans can serve each pair."""
     f = found.facts
-    table = f.counts.with_columns(
-        pl.col("machine").replace_strict(dict(f.machines), return_dtype=pl.String),
-        pl.col("model").replace_strict(dict(f.models), return_dtype=pl.String),
-    ).select("machine", "model", "tried", "runs", "fits")
+    table = f.named(f.counts).select("machine", "model", "tried", "runs", "fits")
     return Figure(
         "counts",
         "How many plans were tried, can run, and fit",

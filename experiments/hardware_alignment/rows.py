@@ -8,17 +8,20 @@ import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
-from ..common.files import Choices, asked_names, choices, full_names, numbers
+from ..common.columns import COST, SPEED
+from ..common.files import (
+    PRICES,
+    Choices,
+    asked_names,
+    choices,
+    full_names,
+    numbers,
+    over_typical,
+)
 from ..common.jobs import one_phase, only_axes
-from ..common.stacks import COST, SPEED, cheapest, home_of, served, with_plan
+from ..common.stacks import AXES, cheapest, home_of, served, with_plan
 
 NAME = "hardware_alignment"
-PRICES = {"low": "usd_per_chip_hour_low", "typical": "usd_per_chip_hour",
-          "high": "usd_per_chip_hour_high"}  # fmt: skip
-"""The three dated prices of a machine's file."""
-_KNOWN = ("batch", "context", "pp", *(f"parallelism.{d}" for d in ("tp", "dp", "ep", "pp", "cp")),
-          "parallelism.attention_dp", "workload.batch", "workload.context",
-          "workload.dtype.math")  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,13 @@ class Facts:
         found = self.home.filter(pl.col("machine") == machine, pl.col("model") == model)
         return found.row(0, named=True) if found.height else None
 
+    def named(self, table: pl.DataFrame) -> pl.DataFrame:
+        """Return a table with full names in `machine` and `model` in place of short ones."""
+        return table.with_columns(
+            pl.col("machine").replace_strict(dict(self.machines), return_dtype=pl.String),
+            pl.col("model").replace_strict(dict(self.models), return_dtype=pl.String),
+        )
+
     @property
     def pair(self) -> str:
         """The pair shown, in words."""
@@ -75,7 +85,7 @@ class Facts:
 def facts(run: Run) -> Facts:
     """Evaluate every machine with every model. Raises InputError where the run cannot be asked."""
     one_phase(run, "decode", NAME)
-    only_axes(run, _KNOWN, NAME)
+    only_axes(run, AXES, NAME)
     job = run.jobs[0]
     machines = asked_names(run, "machines", "hardware")
     models = asked_names(run, "models", "model")
@@ -168,16 +178,10 @@ def sure_winners(facts: Facts) -> dict[str, bool]:
         if rows.height < 2:
             continue
         ends = [(r["machine"], r[COST]) for r in rows.iter_rows(named=True)]
-        first = ends[0][1] * _ratio(facts, ends[0][0], "high")
-        found[model] = all(first < c * _ratio(facts, m, "low") for m, c in ends[1:])
+        first = ends[0][1] * over_typical(facts.hardware(ends[0][0]), "high")
+        least = [cost * over_typical(facts.hardware(m), "low") for m, cost in ends[1:]]
+        found[model] = all(first < cost for cost in least)
     return found
-
-
-def _ratio(facts: Facts, machine: str, price: str) -> float:
-    """Return one of a machine's dated prices over the typical one; 1 where it is not told."""
-    tree = facts.hardware(machine)
-    typical, other = float(tree["usd_per_chip_hour"]), tree.get(PRICES[price])
-    return float(other) / typical if other and typical else 1.0
 
 
 def dataset(facts: Facts) -> pl.DataFrame:
@@ -186,26 +190,22 @@ def dataset(facts: Facts) -> pl.DataFrame:
         "machine", "model", "context", "floor", COST, SPEED, "bound", "plan", "batch"
     )
     rented = facts.job.config["economics"].get("basis", "rent") == "rent"
-    kinds = PRICES if rented else {"typical": PRICES["typical"]}
+    kinds = PRICES if rented else ("typical",)
+    paid = paid_price(facts)
     parts = []
     for kind in kinds:
-        ratio = {m: _ratio(facts, m, kind) / _ratio(facts, m, _paid(facts)) for m in facts.machines}
+        ratio = {
+            m: over_typical(facts.hardware(m), kind) / over_typical(facts.hardware(m), paid)
+            for m in facts.machines
+        }
         scale = pl.col("machine").replace_strict(ratio, return_dtype=pl.Float64)
         parts.append(cells.with_columns(pl.col(COST) * scale, price=pl.lit(kind)))
-    table = pl.concat(parts).with_columns(
-        pl.col("machine").replace_strict(dict(facts.machines), return_dtype=pl.String),
-        pl.col("model").replace_strict(dict(facts.models), return_dtype=pl.String),
-    )
+    table = facts.named(pl.concat(parts))
     least = pl.col(COST).min().over("model", "context", "floor", "price")
     return table.with_columns(over=pl.col(COST) / least)
 
 
-def _paid(facts: Facts) -> str:
-    """Return which of the dated prices the run pays."""
+def paid_price(facts: Facts) -> str:
+    """Return which of the dated prices the run pays: the live charts open with it."""
     price = str(facts.job.config["economics"].get("price") or "typical")
     return price if price in PRICES else "typical"
-
-
-def start_price(facts: Facts) -> str:
-    """Return the price that the live charts open with: the one the run pays."""
-    return _paid(facts)

@@ -7,8 +7,9 @@ import polars as pl
 
 from roofrack.tables import TOPOLOGIES
 
+from ..common.columns import COST
 from ..common.files import numbers
-from ..common.stacks import COST, cheapest, only_context, served, with_plan
+from ..common.stacks import best_at, cheapest, with_plan
 from .rows import Facts
 
 _NAMES = list(TOPOLOGIES)
@@ -39,9 +40,7 @@ def domains(facts: Facts) -> pl.DataFrame:
                    | {study.leaves[path]})  # fmt: skip
     keys = [(model, size) for model in models for size in sizes]
     items = [{**facts.choices.models[model].leaves, path: size} for model, size in keys]
-    rows = with_plan(
-        cheapest(served(study, items, only_context(facts.context)).rows, ("item",), (facts.floor,))
-    )
+    rows = best_at(study, items, facts.context, facts.floor)
     told = pl.DataFrame(
         {
             "item": list(range(len(keys))),
@@ -110,11 +109,7 @@ def wired(facts: Facts) -> pl.DataFrame:
         path = f"hardware.fabric.{study.levels['hardware'][0]}.topology"
         switched = float(_NAMES.index("switched"))
         items = [{**facts.choices.models[m].leaves, path: switched} for m in models]
-        best = with_plan(
-            cheapest(
-                served(study, items, only_context(facts.context)).rows, ("item",), (facts.floor,)
-            )
-        )
+        best = best_at(study, items, facts.context, facts.floor)
         for row in best.iter_rows(named=True):
             model = models[row["item"]]
             own = facts.row(machine, model)

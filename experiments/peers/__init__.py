@@ -8,7 +8,7 @@ from roofrack.report.format import number, percent
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from ..common.pages import page_of_run
+from ..common.pages import listed, page_of_run
 from . import dated, figures, tables
 from .findings import answered, findings
 from .questions import measured_questions
@@ -54,7 +54,7 @@ def answer(found: Facts) -> str:
         f" {number(others.height - len(nearer))} of {number(others.height)} ways to ask other"
         " tools are further off"
     )
-    return text + (f"; nearer is {' and '.join(nearer)}." if nearer else "; none is nearer.")
+    return text + (f"; nearer is {listed(nearer)}." if nearer else "; none is nearer.")
 
 
 def sections(found: Facts, drawn: bool) -> tuple[Section, ...]:

@@ -1,5 +1,7 @@
 """Charts and tables of what is recorded: rates, features, errors on measured runs."""
 
+from typing import Any
+
 import altair as alt
 import polars as pl
 
@@ -45,6 +47,17 @@ LABELS = {
 """Headings of the tables."""
 
 
+def _pairs_of_dots(
+    rows: pl.DataFrame, line: str, order: list[str], x: alt.X, series: dict[str, Any], *tips: Any
+) -> alt.Chart:
+    """Return two dots a line, one of a tool and one of roofrack, on lines in the order given."""
+    chart = alt.Chart(alt.Data(values=rows.to_dicts()))
+    chart = chart.mark_point(filled=True, size=80).encode(
+        x=x, y=alt.Y(f"{line}:N").sort(order).title(None).axis(labelLimit=330), **series
+    )
+    return theme.tooltips(chart, *tips)
+
+
 def speed() -> Figure:
     """Return how many evaluations a second each tool and roofrack gave on the same question."""
     rates = tables.rates().sort("evaluations_per_s")
@@ -52,14 +65,10 @@ def speed() -> Figure:
     long = rates.unpivot(list(names), index=["label", "question"], value_name="rate").with_columns(
         who=pl.col("variable").replace_strict(names)
     )
-    chart = theme.tooltips(
-        alt.Chart(alt.Data(values=long.to_dicts()), height=alt.Step(22))
-        .mark_point(filled=True, size=80)
-        .encode(
-            x=theme.axis(alt.X, "rate", "Evaluations per second", log=True),
-            y=alt.Y("label:N").sort(rates["label"].to_list()).title(None).axis(labelLimit=330),
-            **theme.series("who", "Asked of", list(names.values()), by="shape"),
-        ),
+    chart = _pairs_of_dots(
+        long, "label", rates["label"].to_list(),
+        theme.axis(alt.X, "rate", "Evaluations per second", log=True),
+        theme.series("who", "Asked of", list(names.values()), by="shape"),
         ("label", "Call", None), ("question", "Question", None), ("who", "Asked of", None),
         ("rate", "Evaluations per second"),
     )  # fmt: skip
@@ -70,7 +79,7 @@ def speed() -> Figure:
     return Figure(
         "speed",
         f"Evaluations per second, measured side by side on {tables.day(rates)}",
-        chart,
+        chart.properties(height=alt.Step(22)),
         f"Two dots a line on a logarithmic axis: the call of a tool, and roofrack. {told}.",
         "Each line is one question, asked of the tool and then of roofrack in the same run on the"
         f" same machine ({rates['machine'][0]}). What an evaluation holds differs: see the limits.",
@@ -155,14 +164,10 @@ def served() -> Figure:
             for who, column in (("the tool", "median_theirs"), (OURS, "median_ours"))
         ]
     )
-    chart = theme.tooltips(
-        alt.Chart(alt.Data(values=long.to_dicts()), height=alt.Step(24))
-        .mark_point(filled=True, size=80)
-        .encode(
-            x=theme.axis(alt.X, "error", "Median error, 1 is 100 %", zero=True),
-            y=alt.Y("line:N").sort(table["line"].to_list()).title(None).axis(labelLimit=330),
-            **theme.series("who", "Predicted by", ["the tool", OURS], by="shape"),
-        ),
+    chart = _pairs_of_dots(
+        long, "line", table["line"].to_list(),
+        theme.axis(alt.X, "error", "Median error, 1 is 100 %", zero=True),
+        theme.series("who", "Predicted by", ["the tool", OURS], by="shape"),
         ("line", "Tool", None), ("who", "Predicted by", None), ("error", "Median error"),
         ("rows", "Runs"),
     )  # fmt: skip
@@ -173,7 +178,7 @@ def served() -> Figure:
     return Figure(
         "served",
         f"Median errors on measured serving runs, {tables.day(table)}",
-        chart,
+        chart.properties(height=alt.Step(24)),
         f"Two dots a line: the median error of a tool, and of roofrack on the same runs. {told}.",
         "Left is nearer. Each line compares the runs that both answer; roofrack validate makes it"
         " again where the measured runs are installed.",

@@ -16,6 +16,7 @@ FOUND = ("yes", "partly", "not found")
 """What features.csv holds: a judgement of November 2026; `not found` is not `proved absent`."""
 
 
+@cache
 def read(name: str) -> pl.DataFrame:
     """Return one of the tables."""
     return pl.read_csv(HOME / f"{name}.csv", infer_schema_length=None)
@@ -43,6 +44,7 @@ def name_of(key: str) -> str:
 MODES = {"sol": "its speed of light"}
 
 
+@cache
 def answers() -> pl.DataFrame:
     """Return the answers of the tools, `label` being tool and way in words; refusals too."""
     table = read("answers")
@@ -53,6 +55,7 @@ def answers() -> pl.DataFrame:
     return table.with_columns(pl.Series("label", words, dtype=pl.String))
 
 
+@cache
 def rates() -> pl.DataFrame:
     """Return the measured rates, `label` being tool and call in words; no skipped ones.
 

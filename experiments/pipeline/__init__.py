@@ -11,7 +11,7 @@ from roofrack.report.page import Finding, Page, Section
 from roofrack.results.run import Run
 
 from ..common.jobs import one_phase, pair_name, reasons_of
-from ..common.pages import listed, page_of_run
+from ..common.pages import linked, listed, page_of_run
 from ..common.studies import Studies
 from . import figures, moving, training
 from .asked import gantts, moved, need, schedules
@@ -31,7 +31,6 @@ def page(run: Run) -> Page:
     live = moving.section(found, asked.moved)
     sections = [*_sections(found, asked), *([live] if live else [])]
     sections += training.section(found, asked.trained, drawn)
-    shown = {figure.key for section in sections for figure in section.figures}
     told = [*findings(found, asked), *_others(run, found)]
     datasets = {moving.DATASET: asked.moved} if live else {}
     if not asked.trained.is_empty():
@@ -39,20 +38,13 @@ def page(run: Run) -> Page:
     return page_of_run(
         run,
         answer(found, asked),
-        [_known(finding, shown) for finding in told],
+        linked(told, sections),
         sections,
         limits(found),
         extra=studies.jobs,
         facts={"plans with a stage inside a rack": number(found.table.height, 9)},
         datasets=datasets,
     )
-
-
-def _known(finding: Finding, shown: set[str]) -> Finding:
-    """Drop the reference to a figure that this page does not have."""
-    if finding.figure in shown:
-        return finding
-    return Finding(finding.text, finding.verdict, finding.basis)
 
 
 def answer(found: Facts, asked: Asked) -> str:

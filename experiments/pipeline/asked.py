@@ -11,6 +11,7 @@ from roofrack.report.format import number
 from roofrack.tables import SCHEDULES
 from roofrack.timelines import timeline
 
+from ..common.overrides import axis, text
 from ..common.pages import setting
 from ..common.studies import Studies, base
 from .facts import Facts
@@ -72,7 +73,7 @@ def need(found: Facts, studies: Studies) -> Need:
         "larger weights",
         *_decode(found),
         f"workload.batch={batches}",
-        f"{leaf}=[{','.join(number_text(size * f) for f in FACTORS)}]",
+        axis(leaf, (size * factor for factor in FACTORS)),
         f"parallelism.pp={list(DEPTHS)}",
         job=found.job,
     ).filter("valid")
@@ -83,11 +84,6 @@ def need(found: Facts, studies: Studies) -> Need:
     return Need(
         told, words, _limit(rows.filter(batch=found.batch)), _limit(rows.filter(batch=alone)), alone
     )
-
-
-def number_text(value: float) -> str:
-    """Return a number as an override gives it: whole numbers whole."""
-    return f"{value:.0f}" if value == round(value) and abs(value) < 1e15 else repr(float(value))
 
 
 def _limit(rows: pl.DataFrame) -> float | None:
@@ -105,7 +101,7 @@ def _limit(rows: pl.DataFrame) -> float | None:
 def _decode(found: Facts) -> tuple[str, ...]:
     return (
         "workload=decode",
-        f"context={number_text(found.context)}",
+        f"context={text(found.context)}",
         *found.plan,
         f"parallelism.pp_batch={found.reading}",
     )

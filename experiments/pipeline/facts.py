@@ -6,17 +6,16 @@ Tables hold one row per plan, batch and depth, with the columns of the result sc
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
 from typing import Any
 
 import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
+from ..common.columns import COST
 from ..common.jobs import leaf_of, only_axes, pair_name, settled
-from ..common.pages import setting
+from ..common.pages import nearest, setting
 
-COST = "usd_per_mtok"
 LEAVES = {
     "batch": "workload.batch",
     "pp": "parallelism.pp",
@@ -111,14 +110,14 @@ def facts(run: Run, job: JobRun) -> Facts | None:
     if table.is_empty():
         return None
     can = grown.filter("fits") if grown["fits"].any() else grown
-    batch = _nearest(can["batch"].unique().to_list(), setting(run, "show_batch"))
+    batch = nearest(can["batch"].unique().to_list(), setting(run, "show_batch"))
     home = _home(grown.filter(batch=batch))
     ladder = table.filter(tp=home["tp"], dp=home["dp"], ep=home["ep"])
     reading = str(grown["reading"][0])
     shown = ladder.filter(batch=batch, reading=reading)
     depths = tuple(sorted(shown["pp"].to_list()))
     deeper = [float(d) for d in depths if d > depths[0]]
-    deep = int(_nearest(deeper, setting(run, "show_depth"))) if deeper else None
+    deep = int(nearest(deeper, setting(run, "show_depth"))) if deeper else None
     return Facts(
         run=run,
         job=job,
@@ -135,10 +134,6 @@ def facts(run: Run, job: JobRun) -> Facts | None:
         rack=rack_chips(job),
         context=float(leaf_of(job, "workload.context")),
     )
-
-
-def _nearest(values: list[float], wanted: float) -> float:
-    return min(values, key=lambda value: (abs(log(max(value, 1e-9) / wanted)), value))
 
 
 def _home(rows: pl.DataFrame) -> Row:

@@ -6,13 +6,12 @@ import polars as pl
 from roofrack.report import theme
 from roofrack.report.format import number, quantity, times
 from roofrack.report.page import Figure
-from roofrack.results.schema import COLUMNS
 
+from ..common.columns import COLUMN_UNITS, COST
 from .asked import DEPTHS, Need
-from .facts import COST, FIXED, GROW, Facts, cheapest, same_chips
+from .facts import FIXED, GROW, Facts, cheapest, same_chips
 
-UNITS = {name: column.unit.replace("Mtoken", "Mtok") for name, column in COLUMNS.items()}
-UNITS |= {"bytes": "B", "batch": "sequences", "params_total": "", "m": ""}
+UNITS = COLUMN_UNITS | {"bytes": "B", "batch": "sequences", "params_total": "", "m": ""}
 LABELS = {
     "pp": "Stages",
     "depth": "Stages",

@@ -8,9 +8,10 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Finding
 
-from ..common.pages import setting
+from ..common.columns import COST
+from ..common.pages import chips, setting
 from .asked import LINKS, Need, outer_level
-from .facts import COST, FIXED, GROW, Facts, Row, cheapest, same_chips
+from .facts import FIXED, GROW, Facts, Row, cheapest, same_chips
 
 FLAT = 0.15
 """A change of the cache below this is none: layers that stages cannot share evenly make it."""
@@ -54,11 +55,6 @@ def bar(row: Row) -> str:
 def stages(count: int) -> str:
     """Return a number of stages in words."""
     return "1 stage" if count == 1 else f"{count} stages"
-
-
-def chips(count: float) -> str:
-    """Return a number of chips in words."""
-    return "1 chip" if count == 1 else f"{number(count)} chips"
 
 
 def _needed(found: Facts, need: Need) -> Finding:

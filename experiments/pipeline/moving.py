@@ -8,12 +8,12 @@ from roofrack.report.controls import Control
 from roofrack.report.format import quantity
 from roofrack.report.page import Figure, Section
 
+from ..common.moving import chip_price, in_words, values_of
 from .asked import outer_level
 from .facts import FIXED, GROW, Facts
 from .figures import MEMORY, depth_axis
 
 DATASET = "depths"
-PRICE_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 PARTS = dict(zip(("weights", "kv", "other"), MEMORY.values(), strict=True))
 UNITS = {
     "weights": "B",
@@ -41,29 +41,16 @@ def controls(found: Facts, moved: pl.DataFrame) -> tuple[Control, ...]:
     """Return the controls that select rows: those with more than one value."""
     outer = outer_level(found.job.config)
     made = [
-        Control("batch", "Batch", _values(moved, "batch"), found.batch, "sequences"),
-        Control("context", "Context", _values(moved, "context"), found.context, "tokens"),
+        Control("batch", "Batch", values_of(moved, "batch"), found.batch, "sequences"),
+        Control("context", "Context", values_of(moved, "context"), found.context, "tokens"),
     ]
     readings = tuple(r for r in (GROW, FIXED) if r in set(moved["reading"]))
     made.append(Control("reading", "Meaning of the batch", readings, found.reading))
     if outer:
-        links = _values(moved, "links")
+        links = values_of(moved, "links")
         start = min(links, key=lambda value: abs(value - outer[1]))
         made.append(Control("links", "Bandwidth between racks", links, start, "B/s"))
     return tuple(made)
-
-
-def _values(moved: pl.DataFrame, name: str) -> tuple[float, ...]:
-    return tuple(sorted(set(moved[name].to_list())))
-
-
-def price(found: Facts) -> Control | None:
-    """Return the control of the price of a chip; None for chips that cost nothing."""
-    now = found.rung().row(0, named=True)["usd_per_chip_hour"]
-    if not now:
-        return None
-    values = tuple(float(f"{now * factor:.4g}") for factor in PRICE_FACTORS)
-    return Control("price", "Price of a chip", values, values[PRICE_FACTORS.index(1.0)], "USD/h")
 
 
 def section(found: Facts, moved: pl.DataFrame) -> Section | None:
@@ -71,7 +58,7 @@ def section(found: Facts, moved: pl.DataFrame) -> Section | None:
     chosen = controls(found, moved)
     if live.rows_at_start(moved, chosen).is_empty():
         return None
-    cost = price(found)
+    cost = chip_price(found.rung().row(0, named=True)["usd_per_chip_hour"])
     every = (*chosen, cost) if cost else chosen
     told = (
         f"{found.pair}, stages of {found.words}. Move the batch, what it means, the context, the"
@@ -82,11 +69,10 @@ def section(found: Facts, moved: pl.DataFrame) -> Section | None:
 
 
 def _memory(moved: pl.DataFrame, chosen: tuple[Control, ...]) -> Figure:
-    words = " : ".join(f"datum.part == '{key}' ? '{name}'" for key, name in PARTS.items())
     bars = (
         live.chart(DATASET, chosen)
         .transform_fold(list(PARTS), as_=["part", "bytes"])
-        .transform_calculate(part=f"{words} : ''")
+        .transform_calculate(part=in_words(PARTS))
         .mark_bar()
         .encode(
             depth_axis("depth"),
@@ -98,16 +84,13 @@ def _memory(moved: pl.DataFrame, chosen: tuple[Control, ...]) -> Figure:
     bars = theme.tooltips(
         bars, ("depth", "Stages"), ("part", "Memory for", None), ("bytes", "Bytes", "B")
     )
-    table = live.rows_at_start(moved, chosen)
-    return Figure(
+    return _figure(
         "live_memory",
         "Memory of a chip by depth",
         bars.add_params(*live.parameters(chosen)).properties(height=260),
-        _ends(table, "weights", "Weights", "B"),
         "With a longer context the cache outgrows the weights, and depth saves little.",
-        table.select("depth", *PARTS, "fits"),
-        UNITS,
-        LABELS,
+        live.rows_at_start(moved, chosen).select("depth", *PARTS, "fits"),
+        "Weights",
     )
 
 
@@ -119,16 +102,13 @@ def _time(moved: pl.DataFrame, chosen: tuple[Control, ...]) -> Figure:
     line = theme.tooltips(
         line, ("depth", "Stages"), ("tpot_s", "Time per token", "s"), ("hops_s", "Hops", "s")
     )
-    table = live.rows_at_start(moved, chosen)
-    return Figure(
+    return _figure(
         "live_tpot",
         "Time per token by depth",
         line.add_params(*live.parameters(chosen)).properties(height=230),
-        _ends(table, "tpot_s", "Time per token", "s"),
         "Slower links make hops longer; everything else of a token's time is inside the stages.",
-        table.select("depth", "tpot_s", "hops_s"),
-        UNITS,
-        LABELS,
+        live.rows_at_start(moved, chosen).select("depth", "tpot_s", "hops_s"),
+        "Time per token",
     )
 
 
@@ -139,24 +119,28 @@ def _cost(moved: pl.DataFrame, chosen: tuple[Control, ...], cost: Control | None
         depth_axis("depth"), theme.axis(alt.Y, "usd", "Cost", "USD/Mtok", zero=True)
     )
     line = theme.tooltips(line, ("depth", "Stages"), ("usd", "Cost", "USD/Mtok"))
-    table = live.rows_at_start(moved, chosen)
     every = (*chosen, cost) if cost else chosen
-    return Figure(
+    return _figure(
         "live_cost",
         "Cost of a token by depth",
         line.add_params(*live.parameters(every)).properties(height=230),
-        _ends(table, "usd", "Cost", "USD/Mtok"),
         "Under grow each stage has the batch, under fixed all stages share it.",
-        table.select("depth", "usd", "fits"),
-        UNITS,
-        LABELS,
+        live.rows_at_start(moved, chosen).select("depth", "usd", "fits"),
+        "Cost",
     )
 
 
-def _ends(table: pl.DataFrame, column: str, words: str, unit: str) -> str:
-    """Say where a curve begins and ends as the page opens."""
+def _figure(
+    key: str, title: str, chart: alt.Chart, caption: str, table: pl.DataFrame, words: str
+) -> Figure:
+    """Return a figure over depths that says where its first column, in words, begins and ends.
+
+    `table` has the rows as the page opens: `depth`, that column, and others.
+    """
+    column = table.columns[1]
     first, last = table.row(0, named=True), table.row(-1, named=True)
-    return (
-        f"{words} by depth, as the page opens: {quantity(first[column], unit)} with"
-        f" {first['depth']} stages, {quantity(last[column], unit)} with {last['depth']}."
+    text = (
+        f"{words} by depth, as the page opens: {quantity(first[column], UNITS[column])} with"
+        f" {first['depth']} stages, {quantity(last[column], UNITS[column])} with {last['depth']}."
     )
+    return Figure(key, title, chart, text, caption, table, UNITS, LABELS)

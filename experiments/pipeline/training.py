@@ -9,6 +9,7 @@ from roofrack.report.format import number, percent, quantity
 from roofrack.report.page import Figure, Section
 from roofrack.report.timeline_chart import gantt_chart
 
+from ..common.moving import values_of
 from ..common.pages import listed, setting
 from .asked import SCHEDULE_NAMES
 from .facts import Facts
@@ -25,7 +26,7 @@ def dataset(trained: pl.DataFrame) -> pl.DataFrame:
 
 def control(found: Facts, trained: pl.DataFrame) -> Control:
     """Return the slider of micro-batches: it starts near four for each stage."""
-    values = tuple(sorted(set(trained["m"].to_list())))
+    values = values_of(trained, "m")
     wanted = 4 * setting(found.run, "show_depth")
     start = min(values, key=lambda m: (abs(m - wanted), m))
     return Control("m", "Micro-batches of a step", values, start)
@@ -70,25 +71,35 @@ def _order(trained: pl.DataFrame) -> list[str]:
     return [name for name in SCHEDULE_NAMES.values() if name in ran]
 
 
+def _lines(
+    trained: pl.DataFrame,
+    moved: tuple[Control, ...],
+    y: alt.Y,
+    *tips: tuple[str, ...],
+) -> alt.Chart:
+    """Return a line over depth for each schedule, at the micro-batches chosen."""
+    lines = live.chart(DATASET, moved).mark_line(point=True)
+    lines = lines.encode(
+        depth_axis("depth"), y, **theme.series("schedule", "Schedule", _order(trained))
+    )
+    lines = theme.tooltips(lines, ("schedule", "Schedule", None), ("depth", "Stages"), *tips)
+    return lines.add_params(*live.parameters(moved))
+
+
 def _bubbles(trained: pl.DataFrame, moved: tuple[Control, ...]) -> Figure:
     """Idle share of the passes by depth and schedule, at the micro-batches chosen."""
-    order = _order(trained)
-    lines = live.chart(DATASET, moved).mark_line(point=True).encode(
-        depth_axis("depth"),
-        theme.axis(alt.Y, "bubble_fraction", "Idle share of the passes", zero=True),
-        **theme.series("schedule", "Schedule", order),
-    )  # fmt: skip
-    lines = theme.tooltips(
-        lines, ("schedule", "Schedule", None), ("depth", "Stages"), ("m", "Micro-batches"),
-        ("bubble_fraction", "Idle share"), ("step_s", "Step", "s"),
+    lines = _lines(
+        trained, moved, theme.axis(alt.Y, "bubble_fraction", "Idle share of the passes", zero=True),
+        ("m", "Micro-batches"), ("bubble_fraction", "Idle share"), ("step_s", "Step", "s"),
     )  # fmt: skip
     table = live.rows_at_start(dataset(trained), moved)
     worst = table.sort("bubble_fraction").row(-1, named=True)
     return Figure(
         "bubbles",
         "Idle time of a training pipeline",
-        lines.add_params(*live.parameters(moved)).properties(height=280),
-        f"Lines over depth for {len(order)} schedules. At {number(moved[0].start)} micro-batches"  # type: ignore[arg-type]
+        lines.properties(height=280),
+        f"Lines over depth for {len(_order(trained))} schedules. At"
+        f" {number(moved[0].start)} micro-batches"  # type: ignore[arg-type]
         f" the most is {percent(worst['bubble_fraction'])}, {worst['schedule']} with"
         f" {worst['depth']} stages.",
         "More micro-batches make the bubble a smaller share of the step; they need a larger global"
@@ -102,14 +113,9 @@ def _bubbles(trained: pl.DataFrame, moved: tuple[Control, ...]) -> Figure:
 
 def _kept(trained: pl.DataFrame, moved: tuple[Control, ...]) -> Figure:
     """Activations kept by depth and schedule: the price of a shorter wait."""
-    order = _order(trained)
-    lines = live.chart(DATASET, moved).mark_line(point=True).encode(
-        depth_axis("depth"),
+    lines = _lines(
+        trained, moved,
         theme.axis(alt.Y, "mem_activation_bytes", "Activations, fullest chip", "B", zero=True),
-        **theme.series("schedule", "Schedule", order),
-    )  # fmt: skip
-    lines = theme.tooltips(
-        lines, ("schedule", "Schedule", None), ("depth", "Stages"),
         ("mem_activation_bytes", "Activations", "B"), ("mem_weights_bytes", "Weights", "B"),
     )  # fmt: skip
     table = live.rows_at_start(dataset(trained), moved)
@@ -117,7 +123,7 @@ def _kept(trained: pl.DataFrame, moved: tuple[Control, ...]) -> Figure:
     return Figure(
         "kept",
         "Activations that a schedule keeps",
-        lines.add_params(*live.parameters(moved)).properties(height=260),
+        lines.properties(height=260),
         f"The most is {quantity(most['mem_activation_bytes'], 'B')}, {most['schedule']} with"
         f" {most['depth']} stages.",
         "Stages hold the activations of micro-batches on their way: GPipe of all, 1F1B of as many"

@@ -9,14 +9,15 @@ from roofrack.report.format import number, percent, times, usd
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from ..common.pages import page_of_run
+from ..common.columns import COST
+from ..common.pages import chips, page_of_run
 from ..common.studies import Studies
 from . import figures, travel
 from .crossing import controls, crossing, equals
 from .findings import findings
 from .found import Found
 from .room import room, systems
-from .rows import COST, facts, label
+from .rows import facts
 
 
 def page(run: Run) -> Page:
@@ -62,10 +63,10 @@ def answer(found: Found) -> str:
     if own is not None:
         text = (
             f"{f.machine.pair}, at {number(f.speed)} tokens/s for each user: a rack of"
-            f" {label(f.machine.domain)} serves a million tokens for {usd(own[COST])}"
+            f" {chips(f.machine.domain)} serves a million tokens for {usd(own[COST])}"
         )
         others = [
-            f"{label(d)} for {usd(row[COST])}"
+            f"{chips(d)} for {usd(row[COST])}"
             for d in f.domains
             if d != f.machine.domain and (row := f.row(f.best, d))
         ]
@@ -73,7 +74,7 @@ def answer(found: Found) -> str:
     else:
         text = (
             f"{f.machine.pair}: no plan tried gives each user {number(f.speed)} tokens/s in racks"
-            f" of {label(f.machine.domain)}. "
+            f" of {chips(f.machine.domain)}. "
         )
     if found.crossing and (one := found.crossing.row(1)) and (two := found.crossing.row(2)):
         ratio = two[COST] / one[COST]
@@ -88,7 +89,7 @@ def words(found: Found) -> str:
     """Say what the terms mean."""
     return (
         "A rack is here the group of chips that the fast network joins (the scale-up domain), and"
-        f" {found.facts.machine.name} has {label(found.facts.machine.domain)} in one; other sizes"
+        f" {found.facts.machine.name} has {chips(found.facts.machine.domain)} in one; other sizes"
         " are the same chips and links, joined otherwise. Experts are parts of a model of which"
         " each token visits a few; they are divided over chips, so each token travels to them and"
         ' back (all-to-all). "The lecture" is Reiner Pope\'s blackboard talk (Dwarkesh Podcast, 29'
@@ -160,7 +161,7 @@ def limits(found: Found) -> tuple[str, ...]:
     ]
     if found.crossing and f.machine.experts % f.machine.domain:
         rows.append(
-            f"{number(f.machine.experts)} experts do not divide over {label(f.machine.domain)}:"
+            f"{number(f.machine.experts)} experts do not divide over {chips(f.machine.domain)}:"
             " some are held twice, as many as it takes. How many differs between numbers of racks,"
             " so the curves over racks are not smooth."
         )

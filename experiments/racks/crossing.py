@@ -14,9 +14,11 @@ from roofrack.inverse import solve
 from roofrack.report.controls import Control
 from roofrack.results.run import Run
 
+from ..common.columns import COST
+from ..common.overrides import axis, text
 from ..common.pages import setting
 from ..common.studies import Studies
-from .rows import COST, Machine, Row, copies
+from .rows import Machine, Row, copies
 
 SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Sequences on each chip that the slider offers."""
@@ -82,9 +84,9 @@ def crossing(run: Run, studies: Studies, machine: Machine) -> Crossing | None:
         rows = studies.rows(
             f"racks {racks}",
             *asked(machine, racks, more),
-            f"batch=[{_listed(s * racks * machine.domain for s in held)}]",
-            f"context=[{_listed(contexts)}]",
-            f"{speed_of(machine)}=[{_listed(f * machine.outer_bytes_per_s for f in FASTER)}]",
+            axis("batch", (s * racks * machine.domain for s in held)),
+            axis("context", contexts),
+            axis(speed_of(machine), (f * machine.outer_bytes_per_s for f in FASTER)),
             "parallelism.dedup=[false,true]",
         )
         found.append(_told(rows, machine, racks))
@@ -109,10 +111,6 @@ def asked(machine: Machine, racks: int, more: int) -> tuple[str, ...]:
 def speed_of(machine: Machine) -> str:
     """Return the override path of the bandwidth between racks."""
     return f"hardware.fabric.{machine.outer}.bytes_per_s"
-
-
-def _listed(values: object) -> str:
-    return ",".join(f"{value:.12g}" for value in values)  # type: ignore[attr-defined]
 
 
 def _told(rows: pl.DataFrame, machine: Machine, racks: int) -> pl.DataFrame:
@@ -179,8 +177,8 @@ def _equal(
     more = copies(machine.experts, racks * machine.domain) or 0
     words = (
         *asked(machine, racks, more),
-        f"batch={found.sequences * racks * machine.domain:.12g}",
-        f"context={found.context:.12g}",
+        f"batch={text(found.sequences * racks * machine.domain)}",
+        f"context={text(found.context)}",
     )
     free = f"{speed_of(machine)}={ENDLESS:g}"
     endless = float(estimate(to_study(studies.config(*words, free)).grid())[COST])

@@ -7,12 +7,14 @@ from roofrack.report import theme
 from roofrack.report.format import number, quantity, usd
 from roofrack.report.page import Figure
 
-from .rows import COST, SPEED, Facts, label
+from ..common.charts import quickest_steps, used_parts
+from ..common.columns import COST, SPEED
+from ..common.pages import chips
+from .rows import Facts
 
-PARTS = list(theme.PARTS)
 UNITS = {
     COST: "USD/Mtok", SPEED: "token/s", "step_s": "s", "context": "tokens",
-    **dict.fromkeys(PARTS, "s"),
+    **dict.fromkeys(theme.PARTS, "s"),
 }  # fmt: skip
 LABELS = {
     "label": "Rack", "plan": "Plan", "sequences": "Sequences", COST: "Cost",
@@ -43,7 +45,7 @@ def frontier(facts: Facts) -> Figure:
     rule = alt.Chart(pl.DataFrame({"speed": [facts.speed]}))
     rule = rule.mark_rule(strokeDash=[5, 4]).encode(x="speed:Q")
     words = "; ".join(
-        f"{label(row['domain'])} {usd(row[COST])}" for row in facts.best.iter_rows(named=True)
+        f"{chips(row['domain'])} {usd(row[COST])}" for row in facts.best.iter_rows(named=True)
     )
     return Figure(
         "frontier",
@@ -78,22 +80,11 @@ def domains(facts: Facts) -> Figure:
 
 def floor(facts: Facts) -> Figure:
     """The quickest step of each domain, by part."""
-    used = [p for p in PARTS if facts.fastest[p].max()]
-    table = facts.fastest.select("label", "plan", "sequences", "step_s", *used)
-    long = table.unpivot(used, index=["label", "plan"], variable_name="part", value_name="seconds")
-    long = long.with_columns(pl.col("part").replace_strict(theme.PARTS))
-    bars = alt.Chart(long).mark_bar().encode(
-        theme.axis(alt.X, "seconds", "Parts of the quickest step", "s", zero=True),
-        alt.Y("label:N", title=None, sort=order(facts)),
-        **theme.parts(),
-    )  # fmt: skip
-    bars = theme.stacked(bars, "part", list(theme.PARTS.values()))
-    bars = theme.tooltips(
-        bars, ("label", "Rack", None), ("part", "Part", None), ("seconds", "Time", "s"),
-        ("plan", "Plan", None),
-    )  # fmt: skip
+    columns = ("label", "plan", "sequences", "step_s", *used_parts(facts.fastest))
+    table = facts.fastest.select(columns)
+    bars = quickest_steps(facts.fastest, order(facts), "label", "Rack")
     words = "; ".join(
-        f"{label(r['domain'])} {quantity(r['step_s'], 's')}"
+        f"{chips(r['domain'])} {quantity(r['step_s'], 's')}"
         for r in facts.fastest.iter_rows(named=True)
     )
     return Figure(

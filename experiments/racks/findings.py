@@ -7,10 +7,11 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..common.pages import RESOURCES, listed
+from ..common.columns import COST, SPEED
+from ..common.pages import RESOURCES, chips, listed
 from .found import Found, error
 from .holds import fits, system
-from .rows import COST, SPEED, Facts, Row, label
+from .rows import Facts, Row
 
 LIKE = 1.25
 """Two ratios within this factor are called alike."""
@@ -27,15 +28,15 @@ def smaller(found: Found) -> Finding | None:
         return None
     text = (
         f"{f.machine.pair}, at {number(f.speed)} tokens/s or more for each user: in racks of"
-        f" {label(own)} a million tokens cost {usd(here[COST])}{error(here)}"
+        f" {chips(own)} a million tokens cost {usd(here[COST])}{error(here)}"
     )
     if small is None:
-        text += f"; in domains of {label(low)} no plan tried is that fast."
+        text += f"; in domains of {chips(low)} no plan tried is that fast."
         return Finding(text, "agrees", "cheapest rows of each domain", "frontier")
     ratio = small[COST] / here[COST]
     verdict: Verdict = "agrees" if ratio > f.near else "contradicts"
     text += (
-        f", in domains of {label(low)} {usd(small[COST])}, {times(ratio)} as much"
+        f", in domains of {chips(low)} {usd(small[COST])}, {times(ratio)} as much"
         f" ({small['plan']}; {percent(small['scale_out_fraction'] or 0.0)} of the experts' traffic"
         " leaves the domain there)."
     )
@@ -51,13 +52,13 @@ def larger(found: Found) -> Finding | None:
     if own is None or not rows:
         return None
     each = [
-        f"{label(d)} cost {usd(row[COST])} ({percent(1 - row[COST] / own[COST])} less)"
+        f"{chips(d)} cost {usd(row[COST])} ({percent(1 - row[COST] / own[COST])} less)"
         for d, row in rows
     ]
     gain = max(own[COST] / row[COST] for _, row in rows)
     verdict: Verdict = "agrees" if gain > f.near else "contradicts"
     text = (
-        f"Racks larger than {label(f.machine.domain)}, as the lecture expects them: at the same"
+        f"Racks larger than {chips(f.machine.domain)}, as the lecture expects them: at the same"
         f" speed {listed(each)} for a million tokens, against {usd(own[COST])}."
     )
     if verdict == "contradicts":
@@ -94,7 +95,7 @@ def floor(found: Found) -> Finding | None:
     most = max(parts, key=lambda words: parts[words])
     text = (
         "The lecture's other gain of a large rack is latency, since more chips read the weights at"
-        f" once. From {label(small)} to {label(large)} the quickest step falls from"
+        f" once. From {chips(small)} to {chips(large)} the quickest step falls from"
         f" {quantity(one['step_s'], 's')} to {quantity(other['step_s'], 's')}, {times(gain)}, and"
         f" reading weights in it by {times(read)}. The largest part of the quicker one is"
         f" {most}, {percent(parts[most] / other['step_upper_s'])} of all parts"
@@ -114,7 +115,7 @@ def second(found: Found) -> Finding | None:
     verdict: Verdict = "agrees" if ratio > f.near else "contradicts"
     text = (
         f"{number(held)} sequences on each chip, experts over {racks} racks of"
-        f" {label(f.machine.domain)} instead of one: a million tokens cost {usd(two[COST])} instead"
+        f" {chips(f.machine.domain)} instead of one: a million tokens cost {usd(two[COST])} instead"
         f" of {usd(one[COST])}, {times(ratio, 3)}, and a step takes {quantity(two['step_s'], 's')}"
         f" instead of {quantity(one['step_s'], 's')}{error(two)}. Each rack with its own copy of"
         " all experts costs what one rack costs, so experts belong in one rack"
@@ -144,7 +145,7 @@ def leaving(found: Found) -> Finding | None:
         gone = listed([number(r) for r in found.crossing.missing])
         text += (
             f" {number(found.facts.machine.experts)} experts, each held twice at most, do not"
-            f" divide over {gone} racks of {label(found.facts.machine.domain)}."
+            f" divide over {gone} racks of {chips(found.facts.machine.domain)}."
         )
     return Finding(text, verdict, "scale_out_fraction of the studies", "leaving")
 
@@ -241,7 +242,7 @@ def plain(found: Found) -> Finding | None:
         " so nothing has to leave a rack"
         if not found.facts.machine.experts
         else f"The {number(found.facts.machine.experts)} experts of {name} do not divide over whole"
-        f" racks of {label(found.facts.machine.domain)}, each held twice at most"
+        f" racks of {chips(found.facts.machine.domain)}, each held twice at most"
     )
     return Finding(f"{why}. The comparison of racks is left out.", "neutral", "model.experts")
 

@@ -5,9 +5,8 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Finding
 
-from ..common.pages import listed
+from ..common.pages import chips, listed
 from .found import Found
-from .rows import label
 
 
 def fits(found: Found) -> Finding | None:
@@ -24,7 +23,7 @@ def fits(found: Found) -> Finding | None:
         pl.col("domain") == f.machine.domain, pl.col("sequences") >= pl.col("chips")
     )["context"].max()
     text = (
-        f"One rack of {label(f.machine.domain)} has room for {quantity(row['capacity'], 'B')}; the"
+        f"One rack of {chips(f.machine.domain)} has room for {quantity(row['capacity'], 'B')}; the"
         f" weights take {quantity(row['weights'], 'B')},"
         f" {percent(row['weights'] / row['capacity'])}. Beside them fit"
         f" {number(row['sequences'])} sequences of {number(row['context'])} tokens"
@@ -59,13 +58,13 @@ def system(found: Found) -> Finding | None:
     if not told or not row["chips"]:
         return None
     text = (
-        f"The rack itself, {f.machine.name}, {label(row['chips'])}: {listed(told)}"
+        f"The rack itself, {f.machine.name}, {chips(row['chips'])}: {listed(told)}"
         f"{', cooling: ' + row['cooling'] if row['cooling'] else ''}."
     )
     largest = max(f.domains)
     if row["power_w"] and largest > row["chips"]:
         text += (
-            f" A domain of {label(largest)} built alike would draw"
+            f" A domain of {chips(largest)} built alike would draw"
             f" {quantity(row['power_per_chip'] * largest, 'W')}"
         )
         if row["weight_per_chip"]:

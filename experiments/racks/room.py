@@ -8,6 +8,7 @@ import yaml
 from roofrack import config
 from roofrack.errors import InputError
 
+from ..common.overrides import axis
 from ..common.studies import Studies
 from .rows import Facts, Machine, copies, spread
 
@@ -65,8 +66,8 @@ def _domain(
             f"parallelism.tp={tp}",
             f"parallelism.dp={dp}",
             f"parallelism.redundant_experts={copies(machine.experts, dp * tp) or 0}",
-            f"batch=[{dp},{APART * dp}]",
-            f"context=[{','.join(map(str, contexts))}]",
+            axis("batch", (dp, APART * dp)),
+            axis("context", contexts),
         ).filter("valid")
     except InputError:  # a fabric whose levels cannot be so large
         return None

@@ -12,14 +12,14 @@ from typing import Any
 import polars as pl
 
 from roofrack.errors import InputError
-from roofrack.report.format import number
 from roofrack.results.run import JobRun, Run
 
+from ..common.columns import COST, SPEED
+from ..common.files import PRICES
 from ..common.jobs import leaf_of, one_phase, only_axes, settled
 from ..common.pages import RESOURCES, names, setting
 from ..common.studies import Studies
 
-COST, SPEED = "usd_per_mtok", "tokens_per_s_per_user"
 Row = dict[str, Any]
 _DEGREES = {name: f"parallelism.{name}" for name in ("tp", "dp", "pp", "cp", "redundant_experts")}
 
@@ -83,11 +83,6 @@ class Facts:
         return rows.row(0, named=True) if rows.height else None
 
 
-def label(domain: float) -> str:
-    """Return a domain in words."""
-    return f"{number(domain)} chips" if domain != 1 else "1 chip"
-
-
 def machine_of(run: Run, studies: Studies) -> Machine:
     """Read the machine and the model that the run asks about, axes of the run put back."""
     job = run.jobs[0]
@@ -99,7 +94,6 @@ def machine_of(run: Run, studies: Studies) -> Machine:
             " left only where there is a second"
         )
     (inner, first), (outer, second) = levels[:2]
-    price = {"low": "_low", "typical": "", "high": "_high"}[config["economics"]["price"]]
     context = leaf_of(job, "workload.context")
     if isinstance(context, list):
         raise InputError("experiment=racks: context is swept; give it one value")
@@ -116,7 +110,7 @@ def machine_of(run: Run, studies: Studies) -> Machine:
         experts=int(config["model"]["experts"]),
         per_token=int(config["model"]["experts_per_token"]),
         context=float(context),
-        chip_hour=float(config["hardware"][f"usd_per_chip_hour{price}"]),
+        chip_hour=float(config["hardware"][PRICES[config["economics"]["price"]]]),
     )
 
 

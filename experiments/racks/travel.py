@@ -7,17 +7,18 @@ from roofrack.report import live, theme
 from roofrack.report.format import percent, quantity, times, usd
 from roofrack.report.page import Figure
 
+from ..common.charts import used_parts
+from ..common.columns import COST
 from .crossing import Crossing, controls, speed_of
-from .figures import LABELS, PARTS, RACKS, UNITS
+from .figures import LABELS, RACKS, UNITS
 from .found import Found
-from .rows import COST
 
 OVER = "Racks that the experts are spread over"
 
 
 def dataset(found: Crossing) -> pl.DataFrame:
     """Return what the live charts read: all settings, few columns."""
-    names = [p for p in PARTS if found.table[p].max()]
+    names = used_parts(found.table)
     return found.table.select(
         "racks", "sequences", "faster", "context", "fits", "step_s", COST, *names
     ).rename({p: theme.PARTS[p] for p in names})

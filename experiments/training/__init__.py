@@ -6,20 +6,20 @@ for training alone.
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import polars as pl
 
 from roofrack.report.format import number, percent, quantity, times
 from roofrack.report.page import Figure, Finding, Page, Section
-from roofrack.results.run import Run
+from roofrack.results.run import JobRun, Run
 
+from ..common.columns import COST
 from ..common.jobs import one_phase, pair_name, reasons_of
-from ..common.pages import listed, page_of_run, setting
+from ..common.pages import linked, listed, page_of_run, setting
 from ..common.studies import Studies
 from . import figures, lifetime, moving
 from .asked import batches, elasticities
-from .facts import COST, Facts, facts, rows_of_job
+from .facts import Facts, facts, rows_of_job
 from .findings import Asked, findings, took
 from .life import life
 
@@ -38,12 +38,11 @@ def page(run: Run) -> Page:
     sections = [*_sections(found, asked), *(s for s in (moved, after) if s)]
     if len(run.jobs) > 1:
         sections.append(_compared(each))
-    shown = {figure.key for section in sections for figure in section.figures}
     told = [*findings(found, asked), *_left(run, each)]
     return page_of_run(
         run,
         answer(found, asked),
-        [f if f.figure in shown else replace(f, figure="") for f in told],
+        linked(told, sections),
         sections,
         limits(found, asked),
         extra=studies.jobs,
@@ -66,14 +65,15 @@ def answer(found: Facts, asked: Asked) -> str:
         )
     if asked.life and asked.life.row is not None:
         demand = asked.life.at(setting(found.run, "served_tokens", most=1e18))
+        long = f"{times(demand['overtraining'])} as long as is best for training alone"
         text += (
             f" Serving costs as much as training after {quantity(asked.life.break_even)} tokens;"
-            f" for {quantity(demand['served'])} it is cheapest to train a smaller model"
-            f" {times(demand['overtraining'])} as long as is best for training alone."
+            f" for {quantity(demand['served'])}"
+        )
+        text += (
+            f" it is cheapest to train a smaller model {long}."
             if demand["params"] < row["params_active"]
-            else f" Serving costs as much as training after {quantity(asked.life.break_even)}"
-            f" tokens; for {quantity(demand['served'])} a larger model, trained"
-            f" {times(demand['overtraining'])} as long as is best for training alone, is cheapest."
+            else f" a larger model, trained {long}, is cheapest."
         )
     return text
 
@@ -132,16 +132,15 @@ def _left(run: Run, each: Sequence[Facts]) -> Sequence[Finding]:
     return (Finding(text, "neutral", "valid and fits of all rows"),) if told else ()
 
 
-def _why(run: Run, job: object) -> str:
+def _why(run: Run, job: JobRun) -> str:
     """Say why nothing of a job runs and fits."""
-    own = next(one for one in run.jobs if one is job)
-    rows = rows_of_job(run, own)
+    name, rows = pair_name(run, job), rows_of_job(run, job)
     runs = rows.filter("valid")
     if runs.is_empty():
-        return f"{pair_name(run, own)} ({listed(reasons_of(rows))})"
+        return f"{name} ({listed(reasons_of(rows))})"
     least = runs.sort("mem_total_bytes").row(0, named=True)
     return (
-        f"{pair_name(run, own)} (the least memory of a chip is"
+        f"{name} (the least memory of a chip is"
         f" {quantity(least['mem_total_bytes'], 'B')}, with {number(least['chips'])} chips, and"
         f" {quantity(least['mem_capacity_bytes'], 'B')} are there)"
     )

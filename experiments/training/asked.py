@@ -9,8 +9,10 @@ from roofrack import config
 from roofrack.conversion import to_study
 from roofrack.derivatives import slopes
 
+from ..common.columns import COST
+from ..common.overrides import axis
 from ..common.studies import Studies
-from .facts import COST, DEGREES, LEAVES, Facts, cheapest, named, point_words, words_of
+from .facts import DEGREES, LEAVES, Facts, cheapest, named, point_words, words_of
 
 BATCH_FACTORS = (0.25, 0.5, 1.0, 2.0, 4.0)
 """Times the global batch of the run."""
@@ -28,11 +30,10 @@ def batches(found: Facts, studies: Studies) -> pl.DataFrame:
     """
     sizes = [max(1, round(float(found.best["global_batch"]) * factor)) for factor in BATCH_FACTORS]
     axes = _candidates(found, MOST_POINTS // len(sizes))
-    lists = [f"{LEAVES[d]}=[{','.join(map(str, values))}]" for d, values in axes.items()]
     rows = studies.rows(
         "other global batches",
         *words_of(found.job),
-        *lists,
+        *(axis(LEAVES[degree], values) for degree, values in axes.items()),
         f"workload.global_batch={sorted(set(sizes))}",
         job=found.job,
     )

@@ -6,18 +6,17 @@ Tables hold one row per plan with the columns of the result schema, the degrees 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import log
 from typing import Any
 
 import polars as pl
 
 from roofrack.results.run import JobRun, Run
 
+from ..common.columns import COST
 from ..common.jobs import leaf_of, only_axes, pair_name, settled
-from ..common.pages import setting
+from ..common.pages import nearest, setting
 from ..common.studies import base
 
-COST = "usd_per_mtok"
 DEGREES = ("tp", "pp", "dp", "ep", "cp", "zero", "recompute")
 LEAVES = {
     **{degree: f"parallelism.{degree}" for degree in DEGREES},
@@ -123,7 +122,7 @@ def facts(run: Run, job: JobRun) -> Facts | None:
         return None
     sizes = cheapest(good, ["chips"])
     wanted = setting(run, "chips")
-    nearest = min(sizes["chips"].to_list(), key=lambda c: (abs(log(c / wanted)), c))
+    chips = nearest(sizes["chips"].to_list(), wanted)
     return Facts(
         run=run,
         job=job,
@@ -131,7 +130,7 @@ def facts(run: Run, job: JobRun) -> Facts | None:
         all=every,
         good=good,
         sizes=sizes,
-        best=sizes.row(by_predicate=pl.col("chips") == nearest, named=True),
+        best=sizes.row(by_predicate=pl.col("chips") == chips, named=True),
         asked=wanted,
     )
 

@@ -8,12 +8,11 @@ import polars as pl
 from roofrack.report import theme
 from roofrack.report.format import number, percent, quantity, usd
 from roofrack.report.page import Figure
-from roofrack.results.schema import COLUMNS
 
-from .facts import COST, DEGREES, PARTS, Facts, cheapest, loss
+from ..common.columns import COLUMN_UNITS, COST
+from .facts import DEGREES, PARTS, Facts, cheapest, loss
 
-UNITS = {name: column.unit.replace("Mtoken", "Mtok") for name, column in COLUMNS.items()}
-UNITS |= dict.fromkeys(PARTS, "s") | {"seconds": "s", "global_batch": "sequences"}
+UNITS = COLUMN_UNITS | dict.fromkeys(PARTS, "s") | {"seconds": "s", "global_batch": "sequences"}
 UNITS |= {"served": "tokens", "tokens": "tokens", "usd_serve": "USD"}
 LABELS = {
     "chips": "Chips",

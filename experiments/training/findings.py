@@ -8,8 +8,9 @@ import polars as pl
 from roofrack.report.format import number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
+from ..common.columns import COST
 from ..common.pages import listed, setting
-from .facts import COST, PARTS, Facts, Row, loss
+from .facts import PARTS, Facts, Row, loss
 from .life import Life
 
 SAME = 0.03

@@ -12,9 +12,10 @@ import polars as pl
 from roofrack.cost.training.run import CHINCHILLA
 from roofrack.results.run import Run
 
+from ..common.columns import COST
 from ..common.pages import setting
 from ..common.studies import Studies
-from .facts import COST, Facts, Row
+from .facts import Facts, Row
 
 SERVED = np.geomspace(1e11, 1e16, 101)
 """Tokens served over a model's life."""

@@ -8,11 +8,12 @@ from roofrack.report.controls import Control
 from roofrack.report.format import number, percent, quantity, usd
 from roofrack.report.page import Figure, Section
 
-from .facts import COST, PARTS, Facts
+from ..common.columns import COST
+from ..common.moving import chip_price, in_words, values_of
+from .facts import PARTS, Facts
 from .figures import LABELS, UNITS, order_of
 
 DATASET = "trained"
-PRICE_FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0)
 
 
 def dataset(batches: pl.DataFrame) -> pl.DataFrame:
@@ -25,17 +26,12 @@ def dataset(batches: pl.DataFrame) -> pl.DataFrame:
 def section(found: Facts, batches: pl.DataFrame) -> Section | None:
     """Return the section that the reader moves; None without rows to move."""
     data = dataset(batches)
-    values = tuple(sorted(set(data["global_batch"].to_list())))
+    values = values_of(data, "global_batch")
     start = float(found.best["global_batch"])
     if start not in values:
         return None
     batch = Control("global_batch", "Global batch", values, start, "sequences")
-    now = found.best["usd_per_chip_hour"]
-    price = None
-    if now:
-        prices = tuple(float(f"{now * factor:.4g}") for factor in PRICE_FACTORS)
-        middle = prices[PRICE_FACTORS.index(1.0)]
-        price = Control("price", "Price of a chip", prices, middle, "USD/h")
+    price = chip_price(found.best["usd_per_chip_hour"])
     told = (
         f"{found.pair}: the cheapest plan that fits for each number of chips and each global batch,"
         " of the degrees that serve best in the whole search.",
@@ -100,14 +96,13 @@ def _money(data: pl.DataFrame, batch: Control, price: Control | None) -> Figure 
 
 
 def _parts(data: pl.DataFrame, batch: Control) -> Figure:
-    words = " : ".join(f"datum.part == '{key}' ? '{name}'" for key, name in PARTS.items())
     total = " + ".join(f"datum['{part}']" for part in PARTS)
     order = list(PARTS.values())
     bars = (
         live.chart(DATASET, (batch,))
         .transform_calculate(step=total)
         .transform_fold(list(PARTS), as_=["part", "seconds"])
-        .transform_calculate(part=f"{words} : ''", share="datum.seconds / datum.step")
+        .transform_calculate(part=in_words(PARTS), share="datum.seconds / datum.step")
         .mark_bar()
         .encode(
             order_of("chips", "Chips", data["chips"].unique().to_list()),

@@ -1,12 +1,13 @@
 """Small runs of questions: real rows, evaluated once per session."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from questions import SMALL, Sweep
+from questions import SMALL, Asked, Sweep, asking
 
 from roofrack import api, config
+from roofrack.report.page import Page
+from roofrack.report.question import page_of
 from roofrack.results.run import Run, load
 
 
@@ -26,6 +27,18 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Sweep:
     return run
 
 
+@pytest.fixture(scope="module")
+def asked(sweep: Sweep, request: pytest.FixtureRequest) -> Asked:
+    """The run SMALL of the module of a test, with overrides added."""
+    return asking(sweep, request.module.SMALL)
+
+
+@pytest.fixture(scope="module")
+def page(sweep: Sweep, request: pytest.FixtureRequest) -> Page:
+    """The page of the run SMALL of the module of a test."""
+    return page_of(sweep(*request.module.SMALL))
+
+
 @pytest.fixture(scope="session")
 def small(sweep: Sweep) -> Run:
     """A small run of fast_mode: two machines, two models."""
@@ -33,11 +46,6 @@ def small(sweep: Sweep) -> Run:
 
 
 @pytest.fixture(scope="session")
-def changed(sweep: Sweep) -> Callable[..., Run]:
-    """The small run with overrides added; of a key given twice the later value counts."""
-
-    def run(*overrides: str) -> Run:
-        wanted = {text.split("=")[0]: text for text in (*SMALL, *overrides)}
-        return load(sweep(*wanted.values()))
-
-    return run
+def changed(sweep: Sweep) -> Asked:
+    """The small run of fast_mode with overrides added."""
+    return asking(sweep, SMALL)

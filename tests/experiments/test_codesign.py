@@ -1,12 +1,8 @@
 """Shapes of a model: as many parameters as it has, and sentences that follow the machine."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
 import polars as pl
 import pytest
-from questions import Sweep
+from questions import Asked, check_charts, figures_named, with_config
 
 from roofrack import api, config
 from roofrack.conversion import to_study
@@ -15,12 +11,10 @@ from roofrack.experiments import codesign
 from roofrack.experiments.codesign.findings import findings
 from roofrack.experiments.codesign.rows import Facts, dataset, facts
 from roofrack.experiments.codesign.shapes import Choice, Family, Rules, kind_words
-from roofrack.experiments.common.stacks import COST, SPEED
+from roofrack.experiments.common.columns import COST, SPEED
 from roofrack.model import count
 from roofrack.report.page import Finding, figures_of
 from roofrack.report.render import render
-from roofrack.report.specs import to_spec
-from roofrack.results.run import Run, load
 
 PLANS = ("parallelism.tp=[1,8]", "parallelism.dp=[1,8,32]", "parallelism.ep=[1,stage]",
          "batch=[1,64,256,768]")  # fmt: skip
@@ -39,20 +33,11 @@ SMALL = (
     *PLANS,
 )
 RULES = Rules(128.0, 0.02, 0.05)
-Made = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
-def made(sweep: Sweep) -> Made:
-    def run(*overrides: str) -> Run:
-        return load(sweep(*{t.split("=")[0]: t for t in (*SMALL, *overrides)}.values()))
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def found(made: Made) -> Facts:
-    return facts(made())
+def found(asked: Asked) -> Facts:
+    return facts(asked())
 
 
 def told(found: Facts) -> dict[str, Finding]:
@@ -161,8 +146,8 @@ def test_depth_costs_latency(found: Facts) -> None:
     assert finding.verdict == "agrees" and "µs to the quickest step" in finding.text
 
 
-def test_without_overheads_depth_costs_less(made: Made, found: Facts) -> None:
-    bare = facts(made("calibration=ideal"))
+def test_without_overheads_depth_costs_less(asked: Asked, found: Facts) -> None:
+    bare = facts(asked("calibration=ideal"))
 
     def each(some: Facts) -> float:
         steps = dict(some.quick.select("shape", "step_s").iter_rows())
@@ -190,29 +175,25 @@ def test_the_search_has_every_shape_and_the_best_is_told(found: Facts) -> None:
     assert "not modelled" in told(found)["search"].text
 
 
-def test_another_machine_changes_the_sentences(made: Made, found: Facts) -> None:
-    other = facts(made("hardware=tpu_v5p"))
+def test_another_machine_changes_the_sentences(asked: Asked, found: Facts) -> None:
+    other = facts(asked("hardware=tpu_v5p"))
     for figure in ("search", "quick", "kv"):
         assert told(other)[figure].text != told(found)[figure].text
     assert "Google TPU v5p" in told(other)["search"].text
 
 
-def test_a_dense_model_has_no_experts_to_cut(made: Made) -> None:
-    page = codesign.page(made("model=llama3_1_8b", "hardware=h100_sxm"))
+def test_a_dense_model_has_no_experts_to_cut(asked: Asked) -> None:
+    page = codesign.page(asked("model=llama3_1_8b", "hardware=h100_sxm"))
     keys = {figure.key for figure in figures_of(page)}
     assert "depth" in keys and "kv" in keys and not keys & {"grain", "sparse"}
     assert render(page)
 
 
-def test_the_page_is_drawn_and_small(made: Made) -> None:
-    page = codesign.page(made("experiment.formats=nvfp4"))
-    assert {f.figure for f in page.findings} - {""} <= {figure.key for figure in figures_of(page)}
-    assert all(table.height <= 8000 and table.width <= 12 for table in page.datasets.values())
-    for figure in figures_of(page):
-        if figure.chart is not None:
-            rows = to_spec(figure.chart).get("datasets", {})
-            assert sum(len(some) for some in rows.values()) <= 5000
-            assert len(figure.description) > 40 and figure.caption
+def test_the_page_is_drawn_and_small(asked: Asked) -> None:
+    page = codesign.page(asked("experiment.formats=nvfp4"))
+    figures_named(page)
+    assert all(table.width <= 12 for table in page.datasets.values())
+    check_charts(page)
     assert any("Quality is not modelled" in text for text in page.limits)
     assert any("2001.08361" in text for text in page.limits)
     assert render(page)
@@ -225,35 +206,32 @@ ALONE = ("experiment.machines=h100_sxm", "experiment.compare=h100_sxm", "hardwar
          )  # fmt: skip
 
 
-def test_one_of_everything_still_makes_a_page(made: Made) -> None:
-    page = codesign.page(made(*ALONE))
+def test_one_of_everything_still_makes_a_page(asked: Asked) -> None:
+    page = codesign.page(asked(*ALONE))
     assert "Llama 3.1 8B on NVIDIA H100 SXM costs $" in page.answer
     assert render(page)
 
 
-def test_totals_have_no_shape(made: Made) -> None:
-    page = codesign.page(made("model=blackboard", "hardware=blackboard"))
+def test_totals_have_no_shape(asked: Asked) -> None:
+    page = codesign.page(asked("model=blackboard", "hardware=blackboard"))
     assert "no architecture" in page.findings[0].text and not page.sections
     assert render(page)
 
 
-def test_what_does_not_fit_is_said(made: Made) -> None:
+def test_what_does_not_fit_is_said(asked: Asked) -> None:
     lone = [t for t in ALONE if not t.startswith(("model=", "hardware=", "experiment.m"))]
     little = ("model=gpt3_175b", "hardware=l4", "experiment.machines=l4", "experiment.compare=l4")
-    page = codesign.page(made(*lone, *little))
+    page = codesign.page(asked(*lone, *little))
     assert "cannot be served on NVIDIA L4" in page.answer and "2,048 tokens" in page.answer
     assert "not served by any plan tried" in page.findings[-1].text
     assert render(page)
 
 
-def test_hostile_names_stay_text(made: Made) -> None:
+def test_hostile_names_stay_text(asked: Asked) -> None:
     evil = "</script>\"'{{x}}<b>"
-    run = made(*ALONE)
-    tree: dict[str, Any] = dict(run.jobs[0].config)
-    tree["hardware"] = {**tree["hardware"], "name": evil}
-    tree["model"] = {**tree["model"], "name": evil}
-    about = {**run.jobs[0].about, "config": tree}
-    html = render(codesign.page(replace(run, jobs=(replace(run.jobs[0], about=about),))))
+    run = asked(*ALONE)
+    run = with_config(with_config(run, "hardware", name=evil), "model", name=evil)
+    html = render(codesign.page(run))
     assert evil not in html and "</script>\"'" not in html
 
 
@@ -266,6 +244,6 @@ def test_hostile_names_stay_text(made: Made) -> None:
         ("experiment.formats=3", "experiment.formats"),
     ],
 )
-def test_settings_are_checked(override: str, message: str, made: Made) -> None:
+def test_settings_are_checked(override: str, message: str, asked: Asked) -> None:
     with pytest.raises(InputError, match=message):
-        codesign.page(made(override))
+        codesign.page(asked(override))

@@ -1,20 +1,19 @@
 """What does context cost: golden knees, sheets, sentences that follow the rows."""
 
-from collections.abc import Callable
-from dataclasses import replace
-
 import pytest
+from questions import Asked, figures_named, with_config
 
 from roofrack.errors import InputError
 from roofrack.experiments import context
+from roofrack.experiments.common.columns import COST
 from roofrack.experiments.common.studies import Studies
 from roofrack.experiments.context import sheets
 from roofrack.experiments.context.findings import findings
 from roofrack.experiments.context.measures import crossing, kv_bytes_for, lecture_kv_bytes, line
-from roofrack.experiments.context.rows import COST, Facts, facts, settings
-from roofrack.report.page import Page, figures_of
+from roofrack.experiments.context.rows import Facts, facts, settings
+from roofrack.report.page import Page
 from roofrack.report.render import render
-from roofrack.results.run import Run, load
+from roofrack.results.run import Run
 
 SMALL = (
     "experiment=context",
@@ -24,37 +23,21 @@ SMALL = (
     "parallelism.tp=1,8",
     "parallelism.dp=1,8",
 )
-Asked = Callable[..., Run]
 
 
-@pytest.fixture(scope="module")
-def asked(sweep: Callable[..., object]) -> Asked:
-    """The small run with overrides added; of a key given twice the later value counts."""
-
-    def run(*overrides: str) -> Run:
-        wanted = {text.split("=")[0]: text for text in (*SMALL, *overrides)}
-        return load(sweep(*wanted.values()))  # type: ignore[arg-type]
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def found(asked: Asked) -> Facts:
-    run = asked()
+def gathered(run: Run) -> Facts:
     made = facts(run, Studies(run))
     assert isinstance(made, Facts)
     return made
 
 
 @pytest.fixture(scope="module")
-def page(asked: Asked) -> Page:
-    return context.page(asked())
+def found(asked: Asked) -> Facts:
+    return gathered(asked())
 
 
 def told(run: Run) -> dict[str, str]:
-    made = facts(run, Studies(run))
-    assert isinstance(made, Facts)
-    return {f.basis: f.text for f in findings(made)}
+    return {f.basis: f.text for f in findings(gathered(run))}
 
 
 def test_the_lectures_bytes_of_cache_are_golden(found: Facts) -> None:
@@ -100,8 +83,7 @@ def test_context_adds_reads_and_arithmetic(found: Facts) -> None:
 
 
 def test_the_page_is_whole(page: Page) -> None:
-    keys = {figure.key for figure in figures_of(page)}
-    assert {f.figure for f in page.findings} - {""} <= keys
+    figures_named(page)
     assert {f.verdict for f in page.findings} >= {"agrees", "contradicts", "neutral"}
     assert page.provenance.command.startswith("roofrack sweep")
     assert render(page)
@@ -139,20 +121,11 @@ def test_where_nothing_fits_the_page_says_so(asked: Asked) -> None:
 
 def test_hostile_names_change_nothing(asked: Asked) -> None:
     run = asked("model=llama3_1_70b", "context=4096,8192", "batch=16", "parallelism.dp=1")
-    config = dict(run.jobs[0].config)
     name = "</script>\"'<b>"
-    job = replace(
-        run.jobs[0],
-        about={**run.jobs[0].about, "config": config | {"model": config["model"] | {"name": name}}},
-    )
-    html = render(context.page(replace(run, jobs=(job,))))
+    html = render(context.page(with_config(run, "model", name=name)))
     assert "<b>" not in html and name not in html
 
 
 def test_settings_are_checked(asked: Asked) -> None:
-    run = asked()
-    config = dict(run.jobs[0].config)
-    wrong = config | {"experiment": dict(config["experiment"]) | {"surcharge": 0.5}}
-    job = replace(run.jobs[0], about={**run.jobs[0].about, "config": wrong})
     with pytest.raises(InputError, match=r"experiment\.surcharge=0\.5"):
-        settings(replace(run, jobs=(job,)))
+        settings(with_config(asked(), "experiment", surcharge=0.5))

@@ -8,6 +8,7 @@ from questions import Sweep
 
 from roofrack.experiments import generic
 from roofrack.experiments.common.pages import command, listed, merged
+from roofrack.experiments.generic.rows import MOST_POINTS, summary
 from roofrack.report.page import figures_of
 from roofrack.report.question import page_of
 from roofrack.report.render import render
@@ -20,9 +21,9 @@ LONG = ("batch=${range:1,4097}", "parallelism.tp=4,8")
 @pytest.mark.slow
 def test_long_axes_are_thinned_before_anything_is_drawn(sweep: Sweep) -> None:
     run = load(sweep(*LONG))
-    found = generic.summary(run)
+    found = summary(run)
     assert found.x == "batch"
-    assert len(found.curve) <= generic.MOST_POINTS
+    assert len(found.curve) <= MOST_POINTS
     rows = run.rows.filter(pl.col("valid"), pl.col("fits")).collect()
     assert found.curve["batch"].min() == rows["batch"].min()
     assert found.curve["batch"].max() == rows["batch"].max()
@@ -38,7 +39,7 @@ def test_each_point_is_the_cheapest_over_the_other_axes(sweep: Sweep) -> None:
     run = load(sweep(*LONG))
     rows = run.rows.filter(pl.col("valid"), pl.col("fits"), pl.col("batch") <= 100)
     cheapest = rows.group_by("batch").agg(pl.col("usd_per_mtok").min()).sort("batch").collect()
-    found = generic.summary(replace(run, rows=rows))
+    found = summary(replace(run, rows=rows))
     assert found.curve["usd_per_mtok"].to_list() == cheapest["usd_per_mtok"].to_list()
 
 

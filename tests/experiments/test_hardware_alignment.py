@@ -1,26 +1,21 @@
 """Machines against models: the map is what sweeps say, and sentences follow it."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
 import polars as pl
 import pytest
-from questions import Sweep
+from questions import Asked, check_charts, figures_named, with_config
 
 from roofrack import api, config
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
 from roofrack.experiments import hardware_alignment
+from roofrack.experiments.common.columns import COST, SPEED
 from roofrack.experiments.common.files import choices
-from roofrack.experiments.common.stacks import COST, SPEED, served
+from roofrack.experiments.common.stacks import served
 from roofrack.experiments.hardware_alignment.findings import findings
 from roofrack.experiments.hardware_alignment.found import Found, gather
 from roofrack.experiments.hardware_alignment.rows import reversal, winners
-from roofrack.report.page import Finding, figures_of
+from roofrack.report.page import Finding, Page
 from roofrack.report.render import render
-from roofrack.report.specs import to_spec
-from roofrack.results.run import Run, load
 
 PLANS = ("parallelism.tp=[1,8]", "parallelism.dp=[1,8,64]", "parallelism.ep=[1,stage]",
          "batch=[1,64,512,2048]")  # fmt: skip
@@ -35,20 +30,11 @@ SMALL = (
     "workload.dtype.math=[fp8,int8]",
     *PLANS,
 )
-Made = Callable[..., Run]
 
 
 @pytest.fixture(scope="module")
-def made(sweep: Sweep) -> Made:
-    def run(*overrides: str) -> Run:
-        return load(sweep(*{t.split("=")[0]: t for t in (*SMALL, *overrides)}.values()))
-
-    return run
-
-
-@pytest.fixture(scope="module")
-def found(made: Made) -> Found:
-    return gather(made())
+def found(asked: Asked) -> Found:
+    return gather(asked())
 
 
 def told(found: Found) -> dict[str, Finding]:
@@ -82,8 +68,8 @@ def test_cells_keep_the_speed_and_fit(found: Found) -> None:
     assert counts["fits"].sum() > 0
 
 
-def test_copies_that_share_nothing_are_tried_once(made: Made) -> None:
-    run = made()
+def test_copies_that_share_nothing_are_tried_once(asked: Asked) -> None:
+    run = asked()
     study = to_study(run.jobs[0].config)
     dense = {"model.experts": 0.0, "model.moe_layers": 0.0}
     counts = served(study, [{}, dense]).counts.sort("item")
@@ -91,8 +77,8 @@ def test_copies_that_share_nothing_are_tried_once(made: Made) -> None:
     assert counts["tried"].to_list() == [4 * 2 * (2 + 2 * 3), 4 * 2 * 2]
 
 
-def test_numbers_given_by_hand_stay_with_their_machine(made: Made) -> None:
-    run = made("hardware.usd_per_chip_hour=13.38", "model.layers=30")
+def test_numbers_given_by_hand_stay_with_their_machine(asked: Asked) -> None:
+    run = asked("hardware.usd_per_chip_hour=13.38", "model.layers=30")
     taken = choices(run, run.jobs[0], ["gb200_nvl72", "h100_sxm"], ["deepseek_v3", "llama3_1_8b"])
     price = "hardware.usd_per_chip_hour"
     assert taken.studies["gb200_nvl72"].leaves[price] == 13.38
@@ -101,18 +87,18 @@ def test_numbers_given_by_hand_stay_with_their_machine(made: Made) -> None:
     assert taken.models["llama3_1_8b"].leaves["model.layers"] == 32
 
 
-def test_each_machine_has_its_own_losses_unless_one_is_chosen(made: Made) -> None:
+def test_each_machine_has_its_own_losses_unless_one_is_chosen(asked: Asked) -> None:
     names = ["gb200_nvl72", "h100_sxm", "tpu_v5p"]
     for run, wanted in (
-        (made(), ["gb200_nvl72_trtllm", "h100_sxm_trtllm", "default"]),
-        (made("calibration=ideal"), ["ideal"] * 3),
+        (asked(), ["gb200_nvl72_trtllm", "h100_sxm_trtllm", "default"]),
+        (asked("calibration=ideal"), ["ideal"] * 3),
     ):
         taken = choices(run, run.jobs[0], names, ["deepseek_v3"])
         assert [taken.machines[n].config["choices"]["calibration"] for n in names] == wanted
 
 
-def test_a_file_read_is_the_file_composed(made: Made) -> None:
-    run = made()
+def test_a_file_read_is_the_file_composed(asked: Asked) -> None:
+    run = asked()
     taken = choices(run, run.jobs[0], ["tpu_v5p", "h100_sxm"], ["llama3_1_8b"])
     for name in ("tpu_v5p", "h100_sxm"):
         composed = to_study(config.compose([f"hardware={name}", "model=llama3_1_8b"])).leaves
@@ -173,22 +159,17 @@ def test_a_torus_is_no_switch(found: Found) -> None:
     assert told(found)["wired"].verdict == "agrees"
 
 
-def test_a_cheaper_machine_changes_the_sentence(made: Made, found: Found) -> None:
-    other = gather(made("hardware.usd_per_chip_hour=0.01"))
+def test_a_cheaper_machine_changes_the_sentence(asked: Asked, found: Found) -> None:
+    other = gather(asked("hardware.usd_per_chip_hour=0.01"))
     assert "GB200" in told(other)["live_cost"].text.partition(";")[0]
     assert told(other)["live_cost"].text != told(found)["live_cost"].text
     assert told(other)["domains"].text == told(found)["domains"].text  # ratios see no price
 
 
-def test_the_page_is_drawn_and_small(made: Made) -> None:
-    page = hardware_alignment.page(made())
-    assert {f.figure for f in page.findings} <= {figure.key for figure in figures_of(page)}
-    assert all(table.height <= 8000 and table.width <= 12 for table in page.datasets.values())
-    for figure in figures_of(page):
-        if figure.chart is not None:
-            rows = to_spec(figure.chart).get("datasets", {})
-            assert sum(len(some) for some in rows.values()) <= 5000
-            assert len(figure.description) > 40 and figure.caption
+def test_the_page_is_drawn_and_small(page: Page) -> None:
+    assert {f.figure for f in page.findings} <= figures_named(page)
+    assert all(table.width <= 12 for table in page.datasets.values())
+    check_charts(page)
     assert render(page)
     maps = {job.name: job.overrides for job in page.provenance.jobs}
     assert "hardware=h100_sxm" in maps["map: h100_sxm"]
@@ -200,15 +181,15 @@ ALONE = ("experiment.machines='h100_sxm'", "experiment.models='llama3_1_8b'", "h
          "parallelism.ep=1", "workload.dtype.math=fp8", "experiment.speeds='0'")  # fmt: skip
 
 
-def test_one_of_everything_still_makes_a_page(made: Made) -> None:
-    page = hardware_alignment.page(made(*ALONE))
+def test_one_of_everything_still_makes_a_page(asked: Asked) -> None:
+    page = hardware_alignment.page(asked(*ALONE))
     assert "Llama 3.1 8B on NVIDIA H100 SXM: $" in page.answer
     assert render(page)
 
 
-def test_the_blackboard_and_what_does_not_fit_are_said(made: Made) -> None:
+def test_the_blackboard_and_what_does_not_fit_are_said(asked: Asked) -> None:
     lone = [t for t in ALONE if not t.startswith(("hardware=", "model=", "experiment.m"))]
-    board = made("hardware=blackboard", "model=blackboard", "experiment.machines='l4'",
+    board = asked("hardware=blackboard", "model=blackboard", "experiment.machines='l4'",
                  "experiment.models='gpt3_175b'", *lone)  # fmt: skip
     page = hardware_alignment.page(board)
     assert "Not served by any plan tried" in page.findings[-1].text
@@ -217,13 +198,10 @@ def test_the_blackboard_and_what_does_not_fit_are_said(made: Made) -> None:
     assert render(page)
 
 
-def test_hostile_names_stay_text(made: Made) -> None:
+def test_hostile_names_stay_text(asked: Asked) -> None:
     evil = "</script>\"'{{x}}<b>"
-    run = made()
-    tree = dict(run.jobs[0].config)
-    tree["hardware"] = {**tree["hardware"], "name": evil}
-    tree["model"] = {**tree["model"], "name": evil}
-    html = render(hardware_alignment.page(changed(run, tree)))
+    run = with_config(with_config(asked(), "hardware", name=evil), "model", name=evil)
+    html = render(hardware_alignment.page(run))
     assert evil not in html and "</script>\"'" not in html
 
 
@@ -236,19 +214,11 @@ def test_hostile_names_stay_text(made: Made) -> None:
         ("experiment.factor=1", "experiment.factor"),
     ],
 )
-def test_settings_are_checked(override: str, message: str, made: Made) -> None:
+def test_settings_are_checked(override: str, message: str, asked: Asked) -> None:
     with pytest.raises(InputError, match=message):
-        hardware_alignment.page(made(override))
+        hardware_alignment.page(asked(override))
 
 
-def test_only_decoding_is_asked(made: Made) -> None:
-    run = made()
-    tree = dict(run.jobs[0].config)
-    tree["workload"] = {**tree["workload"], "phase": "prefill"}
+def test_only_decoding_is_asked(asked: Asked) -> None:
     with pytest.raises(InputError, match="phase=decode"):
-        hardware_alignment.page(changed(run, tree))
-
-
-def changed(run: Run, tree: dict[str, Any]) -> Run:
-    """Return a run whose only job says that its configuration is another."""
-    return replace(run, jobs=(replace(run.jobs[0], about={**run.jobs[0].about, "config": tree}),))
+        hardware_alignment.page(with_config(asked(), "workload", phase="prefill"))

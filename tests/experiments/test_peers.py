@@ -1,12 +1,11 @@
 """Other tools: the answers that ship are to the questions that are asked; sentences follow rows."""
 
 import math
-from collections.abc import Callable
 from dataclasses import replace
 
 import polars as pl
 import pytest
-from questions import Sweep
+from questions import Asked, figures_named, with_config
 
 from roofrack.errors import InputError
 from roofrack.experiments import peers
@@ -19,7 +18,6 @@ from roofrack.experiments.peers.tables import FOUND, IDEAL, OURS
 from roofrack.report.page import Finding, Page, figures_of
 from roofrack.report.render import render
 from roofrack.report.specs import to_spec
-from roofrack.results.run import Run, load
 from roofrack.validation import published
 
 SMALL = (
@@ -30,16 +28,6 @@ SMALL = (
     "workload.prompt=[467]",
     "workload.batch=[1,64]",
 )
-Asked = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def asked(sweep: Sweep) -> Asked:
-    def run(*overrides: str) -> Run:
-        wanted = {text.split("=")[0]: text for text in (*SMALL, *overrides)}
-        return load(sweep(*wanted.values()))
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -169,13 +157,6 @@ def test_a_calibration_of_the_reader_changes_roofracks_answers(asked: Asked, fou
     assert lossless["low"].is_null().all()  # nothing fitted, no error bar
 
 
-def composed(run: Run, group: str, **values: object) -> Run:
-    """Return a run whose job was composed otherwise."""
-    config = run.jobs[0].config
-    about = {**run.jobs[0].about, "config": {**config, group: {**config[group], **values}}}
-    return replace(run, jobs=(replace(run.jobs[0], about=about),))
-
-
 def test_the_own_calibration_of_a_machine_is_not_taken_for_others(asked: Asked) -> None:
     assert gathered._calibration(asked("calibration=h100_sxm_trtllm")) == ""
     assert gathered._calibration(asked("calibration=ideal")) == "ideal"
@@ -189,24 +170,18 @@ def test_a_chart_shows_only_chips_and_prompts_of_the_run(asked: Asked) -> None:
 
 def test_it_is_a_question_about_serving(asked: Asked) -> None:
     with pytest.raises(InputError, match="phase=serve"):
-        facts(composed(asked(), "workload", phase="decode"))
+        facts(with_config(asked(), "workload", phase="decode"))
 
 
 @pytest.mark.usefixtures("known")
 def test_hostile_names_change_nothing(asked: Asked) -> None:
-    run = composed(asked(), "model", name="</script>\"'<b>")
+    run = with_config(asked(), "model", name="</script>\"'<b>")
     html = render(peers.page(run))
     assert "</script>\"'<b>" not in html
 
 
-@pytest.fixture(scope="module")
-def page(asked: Asked) -> Page:
-    return peers.page(asked())
-
-
 def test_the_page_is_whole(page: Page) -> None:
-    keys = {figure.key for figure in figures_of(page)}
-    assert {f.figure for f in page.findings} - {""} <= keys
+    keys = figures_named(page)
     assert 5 <= len(page.findings) <= 9
     for figure in figures_of(page):
         assert len(figure.description) > 20 and figure.caption

@@ -1,22 +1,20 @@
 """What does a pipeline buy: memory, time and money follow the rows, and any run has a page."""
 
-from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import polars as pl
 import pytest
-from questions import Sweep
+from questions import Asked, check_charts, figures_named, with_axis, with_config
 
 from roofrack.errors import InputError
 from roofrack.experiments import pipeline
+from roofrack.experiments.common.columns import COST
 from roofrack.experiments.common.studies import Studies
 from roofrack.experiments.pipeline.asked import SCHEDULE_NAMES, need, outer_level
-from roofrack.experiments.pipeline.facts import COST, Facts, cheapest, facts, same_chips
+from roofrack.experiments.pipeline.facts import Facts, cheapest, facts, same_chips
 from roofrack.report.page import Page, figures_of
 from roofrack.report.render import render
 from roofrack.report.specs import to_spec
-from roofrack.results.run import Run, load
 
 SMALL = (
     "experiment=pipeline",
@@ -26,16 +24,6 @@ SMALL = (
     "parallelism.dp=[8,64]",
     "parallelism.ep=[stage]",
 )
-Asked = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def asked(sweep: Sweep) -> Asked:
-    def run(*overrides: str) -> Run:
-        wanted = {text.split("=")[0]: text for text in (*SMALL, *overrides)}
-        return load(sweep(*wanted.values()))
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -44,11 +32,6 @@ def found(asked: Asked) -> Facts:
     made = facts(run, run.jobs[0])
     assert made is not None
     return made
-
-
-@pytest.fixture(scope="module")
-def page(asked: Asked) -> Page:
-    return pipeline.page(asked())
 
 
 def text_of(page: Page, figure: str, nth: int = 0) -> str:
@@ -96,8 +79,7 @@ def test_one_rack_is_enough_up_to_a_size(found: Facts) -> None:
 
 
 def test_every_finding_points_to_a_figure_of_the_page(page: Page) -> None:
-    keys = {figure.key for figure in figures_of(page)}
-    assert {f.figure for f in page.findings} - {""} <= keys
+    keys = figures_named(page)
     assert {f"gantt_{name}" for name in SCHEDULE_NAMES} <= keys
     assert 5 <= len(page.findings) <= 9
     jobs = {job.name for job in page.provenance.jobs}
@@ -105,11 +87,8 @@ def test_every_finding_points_to_a_figure_of_the_page(page: Page) -> None:
 
 
 def test_charts_stay_small_and_described(page: Page) -> None:
-    for figure in figures_of(page):
-        spec = to_spec(figure.chart)
-        assert sum(len(rows) for rows in spec["datasets"].values()) <= 5000
-        assert len(figure.description) > 40 and figure.caption and figure.table.height
-    assert all(table.height <= 8000 for table in page.datasets.values())
+    check_charts(page)
+    assert all(f.chart is not None and f.table.height for f in figures_of(page))
     live = [section for section in page.sections if section.controls]
     assert {c.key for section in live for c in section.controls} == {
         "batch", "context", "reading", "links", "price", "m",
@@ -166,12 +145,6 @@ def test_a_machine_of_one_level_has_no_links_to_move(asked: Asked) -> None:
     assert outer_level(asked().jobs[0].config) == ("scale_out", 5e10)
 
 
-def with_config(run: Run, section: str, **values: Any) -> Run:
-    job = run.jobs[0]
-    changed = {**job.config, section: {**job.config[section], **values}}
-    return replace(run, jobs=(replace(job, about={**job.about, "config": changed}),))
-
-
 def test_hostile_names_are_text(asked: Asked) -> None:
     name = "</script>\"'<b>"
     run = with_config(asked("parallelism.dp=[8]", "workload.batch=[128]"), "model", name=name)
@@ -192,5 +165,4 @@ def test_other_questions_are_refused(asked: Asked) -> None:
     with pytest.raises(InputError, match="two jobs"):
         pipeline.page(replace(run, jobs=run.jobs * 2))
     with pytest.raises(InputError, match="context is swept"):
-        about = {**run.jobs[0].about, "axes": [*run.axes, "context"]}
-        pipeline.page(replace(run, jobs=(replace(run.jobs[0], about=about),)))
+        pipeline.page(with_axis(run, "context"))

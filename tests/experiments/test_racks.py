@@ -1,17 +1,19 @@
 """Racks: whole racks only, sentences that follow the rows, machines and models of other kinds."""
 
 from collections.abc import Callable
+from functools import cache
 
 import polars as pl
 import pytest
-from questions import Sweep
+from questions import Asked, Sweep, figures_named
 
 from roofrack.errors import InputError
 from roofrack.experiments import racks
+from roofrack.experiments.common.columns import COST, SPEED
 from roofrack.experiments.racks.findings import findings
 from roofrack.experiments.racks.found import Found
-from roofrack.experiments.racks.rows import COST, SPEED, copies, frontier, spread
-from roofrack.report.page import Finding, figures_of
+from roofrack.experiments.racks.rows import copies, frontier, spread
+from roofrack.report.page import Finding, Page
 from roofrack.report.render import render
 from roofrack.results.run import load
 
@@ -30,16 +32,8 @@ Gathered = Callable[..., Found]
 
 
 @pytest.fixture(scope="module")
-def gathered(sweep: Sweep) -> Gathered:
-    done: dict[tuple[str, ...], Found] = {}
-
-    def ask(*overrides: str) -> Found:
-        wanted = tuple({t.split("=")[0]: t for t in (*SMALL, *overrides)}.values())
-        if wanted not in done:
-            done[wanted] = racks.gather(load(sweep(*wanted)))[0]
-        return done[wanted]
-
-    return ask
+def gathered(asked: Asked) -> Gathered:
+    return cache(lambda *overrides: racks.gather(asked(*overrides))[0])
 
 
 def by_figure(found: Found, figure: str) -> list[Finding]:
@@ -129,17 +123,14 @@ def test_what_fits_is_full_and_no_more(gathered: Gathered, sweep: Sweep) -> None
     assert fits == [True, False]
 
 
-def test_the_page_renders_and_every_finding_has_its_figure(sweep: Sweep) -> None:
-    page = racks.page(load(sweep(*SMALL)))
-    keys = {figure.key for figure in figures_of(page)}
-    assert {f.figure for f in page.findings} - {""} <= keys
+def test_the_page_renders_and_every_finding_has_its_figure(page: Page) -> None:
+    figures_named(page)
     assert 5 <= len(page.findings) <= 11
     assert render(page).startswith("<!")
 
 
-def test_a_dense_model_has_nothing_to_exchange(sweep: Sweep) -> None:
-    page = racks.page(load(sweep(*SMALL, "model=llama3_1_70b", "parallelism.tp=[8]",
-                                 "parallelism.dp=[1,8]")))  # fmt: skip
+def test_a_dense_model_has_nothing_to_exchange(asked: Asked) -> None:
+    page = racks.page(asked("model=llama3_1_70b", "parallelism.tp=[8]", "parallelism.dp=[1,8]"))
     assert any("has no experts" in f.text for f in page.findings)
     assert not page.datasets and render(page)
 
@@ -151,9 +142,9 @@ def test_a_machine_without_facts_about_its_rack_says_nothing_of_it(gathered: Gat
     assert [f for f in by_figure(gathered(), "systems") if "120 kW" in f.text]
 
 
-def test_hostile_names_stay_text(sweep: Sweep) -> None:
+def test_hostile_names_stay_text(asked: Asked) -> None:
     name = "hardware.name='</script><b>x\"'"
-    page = racks.page(load(sweep(*SMALL, name)))
+    page = racks.page(asked(name))
     assert "</script><b>" not in render(page)
 
 
@@ -166,7 +157,6 @@ def test_hostile_names_stay_text(sweep: Sweep) -> None:
         ("experiment.near=0.5", "experiment.near"),
     ],
 )
-def test_what_cannot_be_answered_is_said(override: str, message: str, sweep: Sweep) -> None:
-    wanted = tuple({t.split("=")[0]: t for t in (*SMALL, override)}.values())
+def test_what_cannot_be_answered_is_said(override: str, message: str, asked: Asked) -> None:
     with pytest.raises(InputError, match=message):
-        racks.page(load(sweep(*wanted)))
+        racks.page(asked(override))

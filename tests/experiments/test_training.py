@@ -1,22 +1,17 @@
 """What does a training run take: the plan search, the law of loss, and any run has a page."""
 
-from collections.abc import Callable
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
 import polars as pl
 import pytest
-from questions import Sweep
+from questions import Asked, check_charts, figures_named, with_axis, with_config
 
 from roofrack.errors import InputError
 from roofrack.experiments import training
-from roofrack.experiments.training.facts import COST, PARTS, Facts, facts
+from roofrack.experiments.common.columns import COST
+from roofrack.experiments.training.facts import PARTS, Facts, facts
 from roofrack.experiments.training.life import Law, law, optimum
 from roofrack.report.page import Page, figures_of
 from roofrack.report.render import render
-from roofrack.report.specs import to_spec
-from roofrack.results.run import Run, load
 
 SMALL = (
     "experiment=training",
@@ -29,16 +24,6 @@ SMALL = (
     "parallelism.recompute=[none,full]",
 )
 LAW = Law(482.01, 0.3478, 2085.43, 0.3658)
-Asked = Callable[..., Run]
-
-
-@pytest.fixture(scope="module")
-def asked(sweep: Sweep) -> Asked:
-    def run(*overrides: str) -> Run:
-        wanted = {text.split("=")[0]: text for text in (*SMALL, *overrides)}
-        return load(sweep(*wanted.values()))
-
-    return run
 
 
 @pytest.fixture(scope="module")
@@ -47,11 +32,6 @@ def found(asked: Asked) -> Facts:
     made = facts(run, run.jobs[0])
     assert made is not None
     return made
-
-
-@pytest.fixture(scope="module")
-def page(asked: Asked) -> Page:
-    return training.page(asked())
 
 
 def texts(page: Page) -> dict[str, str]:
@@ -104,18 +84,15 @@ def test_parameters_too_few_for_a_loss_need_endless_tokens() -> None:
 
 
 def test_every_finding_points_to_a_figure_of_the_page(page: Page) -> None:
-    keys = {figure.key for figure in figures_of(page)}
-    assert {f.figure for f in page.findings} - {""} <= keys
+    figures_named(page)
     assert 5 <= len(page.findings) <= 9
     jobs = {job.name for job in page.provenance.jobs}
     assert jobs == {"0", "serving", "other global batches", "what each number is worth"}
 
 
 def test_charts_stay_small_and_described(page: Page) -> None:
-    for figure in figures_of(page):
-        spec = to_spec(figure.chart)
-        assert sum(len(rows) for rows in spec["datasets"].values()) <= 5000
-        assert len(figure.description) > 40 and figure.caption and figure.table.height
+    check_charts(page)
+    assert all(f.chart is not None and f.table.height for f in figures_of(page))
     controls = {c.key for section in page.sections for c in section.controls}
     assert controls == {"global_batch", "price"}
 
@@ -165,12 +142,6 @@ def test_what_does_not_fit_is_said(asked: Asked) -> None:
     assert "the least memory of a chip" in none.answer and render(none)
 
 
-def with_config(run: Run, section: str, **values: Any) -> Run:
-    job = run.jobs[0]
-    changed = {**job.config, section: {**job.config[section], **values}}
-    return replace(run, jobs=(replace(job, about={**job.about, "config": changed}),))
-
-
 def test_hostile_names_are_text(asked: Asked) -> None:
     name = "</script>\"'<b>"
     assert name not in render(training.page(with_config(asked(), "model", name=name)))
@@ -186,6 +157,5 @@ def test_other_questions_are_refused(asked: Asked) -> None:
     run = asked()
     with pytest.raises(InputError, match="phase=decode"):
         training.page(with_config(run, "workload", phase="decode"))
-    about = {**run.jobs[0].about, "axes": [*run.axes, "workload.sequence"]}
     with pytest.raises(InputError, match=r"workload\.sequence is swept"):
-        training.page(replace(run, jobs=(replace(run.jobs[0], about=about),)))
+        training.page(with_axis(run, "workload.sequence"))

@@ -17,13 +17,16 @@ def rows_of(overrides: Sequence[str], config_dir: str | Path | None = None) -> p
 
     Axes that a job does not have are null. Raises InputError.
     """
-    tables = []
-    for job in config.jobs(overrides, config_dir):
-        container = config.compose(job, config_dir)
-        study = to_study(container)
-        study.check_size()
-        tables += [frame(study, block) for block in stream(study, double=is_double(container))]
+    jobs = config.jobs(overrides, config_dir)
+    tables = [rows_of_job(config.compose(job, config_dir)) for job in jobs]
     return pl.concat([table.lazy() for table in tables], how="diagonal_relaxed")
+
+
+def rows_of_job(container: Mapping[str, Any]) -> pl.DataFrame:
+    """Return the rows of one job, as composed. Raises InputError."""
+    study = to_study(container)
+    study.check_size()
+    return pl.concat([frame(study, block) for block in stream(study, double=is_double(container))])
 
 
 def is_double(container: Mapping[str, Any]) -> bool:
