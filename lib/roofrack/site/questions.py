@@ -18,6 +18,7 @@ VALIDATION = "validation"
 """The one page that no sweep makes: it compares with measurements, whatever is configured."""
 QUESTIONS = (
     "fast_mode",
+    "sparsity",
     "racks",
     "pipeline",
     "hardware_alignment",
