@@ -79,7 +79,7 @@ def speed() -> Figure:
     return Figure(
         "speed",
         f"Evaluations per second, measured side by side on {tables.day(rates)}",
-        chart.properties(height=alt.Step(22)),
+        chart.properties(height=22 * rates.height),
         f"Two dots a line on a logarithmic axis: the call of a tool, and roofrack. {told}.",
         "Each line is one question, asked of the tool and then of roofrack in the same run on the"
         f" same machine ({rates['machine'][0]}). What an evaluation holds differs: see the limits.",
@@ -99,7 +99,7 @@ def features() -> Figure:
     table = tables.read("features")
     long = table.unpivot(index="feature", variable_name="tool", value_name="found")
     chart = theme.tooltips(
-        alt.Chart(alt.Data(values=long.to_dicts()), height=alt.Step(22))
+        alt.Chart(alt.Data(values=long.to_dicts()), height=22 * table.height)
         .mark_point(filled=True)
         .encode(
             x=alt.X("tool:N")
@@ -110,7 +110,7 @@ def features() -> Figure:
             .sort(table["feature"].to_list())
             .title(None)
             .axis(labelLimit=360, grid=True),
-            size=alt.Size("found:N").scale(domain=FOUND, range=[110, 70, 8]).legend(None),
+            size=alt.Size("found:O", sort=FOUND).scale(range=[110, 70, 8]).legend(None),
             color=alt.Color("found:N").scale(domain=FOUND, range=_JUDGED).title("Judged"),
             shape=alt.Shape("found:N").scale(domain=FOUND, range=theme.SHAPES[:3]).title("Judged"),
         ),
@@ -178,7 +178,7 @@ def served() -> Figure:
     return Figure(
         "served",
         f"Median errors on measured serving runs, {tables.day(table)}",
-        chart.properties(height=alt.Step(24)),
+        chart.properties(height=24 * table.height),
         f"Two dots a line: the median error of a tool, and of roofrack on the same runs. {told}.",
         "Left is nearer. Each line compares the runs that both answer; roofrack validate makes it"
         " again where the measured runs are installed.",

@@ -23,12 +23,15 @@ def order(said: pl.DataFrame) -> list[str]:
 def summary(found: Facts) -> Figure:
     """All answers over what was measured."""
     titles = [question.title for question in measured_questions()]
-    dots = alt.Chart(alt.Data(values=found.said.to_dicts()), height=alt.Step(26))
+    series = theme.series("title", "Question", titles, by="shape")
+    for channel in series.values():
+        channel["legend"] = alt.Legend(columns=1, labelLimit=260)
+    dots = alt.Chart(alt.Data(values=found.said.to_dicts()))
     dots = theme.tooltips(
         dots.mark_point(filled=True, size=80, opacity=0.85).encode(
             x=theme.axis(alt.X, "ratio", "Answer over measured number", log=True),
             y=alt.Y("label:N").sort(order(found.said)).title(None).axis(labelLimit=240),
-            **theme.series("title", "Question", titles, by="shape"),
+            **series,
         ),
         ("label", "Tool", None), ("title", "Question", None), ("setting", "Setting", None),
         ("ratio", "Answer over measured"),
@@ -39,7 +42,7 @@ def summary(found: Facts) -> Figure:
     return Figure(
         "errors",
         "All answers over what was measured",
-        alt.layer(rule, dots),
+        alt.layer(rule, dots).properties(height=26 * found.said["label"].n_unique()),
         "Dots of each tool's answers divided by the measured number, on a logarithmic axis with a"
         f" line at one. Mean errors: {told}.",
         "A dot on the line is right. Left of it a time is promised too short; for DeepSeek-V3, a"
@@ -59,7 +62,7 @@ def answers(found: Facts, question: Question) -> Figure:
     x = theme.axis(alt.X, "value", question.label.capitalize(), question.unit, log=True)
     told = {"by": "shape"} if len(settings) > 1 else {"by": "colour"}
     series = theme.series("setting", "Setting", settings, **told)  # type: ignore[arg-type]
-    base = alt.Chart(data, height=alt.Step(28))
+    base = alt.Chart(data)
     runs = part.unique("point", maintain_order=True).select("setting", "measured")
     lines = alt.Chart(alt.Data(values=runs.to_dicts())).mark_rule(strokeDash=[5, 3], opacity=0.9)
     bars = base.transform_filter("isValid(datum.low)").mark_rule(strokeWidth=2, opacity=1)
@@ -75,7 +78,7 @@ def answers(found: Facts, question: Question) -> Figure:
             value="datum.low"
         ),
         dots,
-    )
+    ).properties(height=28 * part["label"].n_unique())
     words = "; ".join(
         f"{row['label']}, {row['setting']}: {quantity(row['value'], question.unit)}"
         for row in part.iter_rows(named=True)

@@ -8,6 +8,8 @@
   const NARROWEST = 300; // px: panels narrower than this are stacked instead
   const NARROWEST_FACET = 240; // px: small multiples may be smaller
   const SPACING = 36; // px between panels
+  const LABEL_SHARE = 0.4; // of the width, that a label takes at most
+  const LEAST_LABEL = 110; // px
 
   // -- width ---------------------------------------------------------------------------------
 
@@ -53,6 +55,18 @@
     return Math.max(1, Math.floor((width - 10) / (Math.min(longest || 18, 38) * 7 + 52)));
   }
 
+  // A copy whose long labels, of axes and legends, leave room for the plot in a narrow window.
+  function shortened(spec, width) {
+    const most = Math.max(LEAST_LABEL, LABEL_SHARE * width);
+    const walk = (node, key) => {
+      if (key === "datasets" || key === "values" || node === null || typeof node !== "object")
+        return key === "labelLimit" ? Math.min(node, most) : node;
+      if (Array.isArray(node)) return node.map((item) => walk(item));
+      return Object.fromEntries(Object.entries(node).map(([name, item]) => [name, walk(item, name)]));
+    };
+    return walk(spec);
+  }
+
   // -- drawing -------------------------------------------------------------------------------
 
   const views = new Map();
@@ -81,6 +95,7 @@
     const titles = { titleLimit: panelWidth(spec, width) };
     const legend = {
       columns: legendColumns(spec, width),
+      labelLimit: Math.min(data.config.legend.labelLimit, Math.max(LEAST_LABEL, LABEL_SHARE * width)),
       gradientLength: Math.min(data.config.legend.gradientLength, Math.max(120, width - 130)),
       ...(several ? { offset: 12 } : {}), // a group's axis titles already lie within its bounds
     };
@@ -94,7 +109,7 @@
       config, renderer: "svg", actions: false, ast: true, defaultStyle: false,
       mode: "vega-lite", tooltip: { disableDefaultStyle: true },
     };
-    const result = await vegaEmbed(box, spec, options);
+    const result = await vegaEmbed(box, shortened(spec, width), options);
     views.set(box, result);
     // marks without words (the frame of a brush) are nothing to read out
     for (const mark of box.querySelectorAll("svg [role]:not([aria-label])")) mark.setAttribute("aria-hidden", "true");
