@@ -29,7 +29,7 @@ def point(
     """Return the result of a composed configuration: one row, or one per point if it has axes.
 
     A row has the keys of the result schema, in double precision; None where there is no value; a
-    single one also `elasticities` of the cost per token. A single plan that cannot run raises
+    single one also `elasticities` of the cost per token (None where it costs nothing). A single plan that cannot run raises
     InfeasibleError; among several, and if not `strict` (one of several jobs), it is a row that says
     why.
     """
@@ -47,7 +47,8 @@ def point(
         return rows
     if not strict:
         return rows[0]
-    return rows[0] | {"elasticities": None if rows[0]["why_invalid"] else elasticities(study)}
+    has_cost = not rows[0]["why_invalid"] and rows[0]["usd_per_mtok"]
+    return rows[0] | {"elasticities": elasticities(study) if has_cost else None}
 
 
 def elasticities(study: Study, of: str = "usd_per_mtok") -> dict[str, float]:

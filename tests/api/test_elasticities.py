@@ -10,11 +10,13 @@ import pytest
 from model.cases import columns, given, random_scenario, study
 
 import roofrack
+from roofrack import config
 from roofrack.cost import estimate, pytrees  # noqa: F401  (registers the nouns)
 from roofrack.derivatives import slopes, tangents
 from roofrack.errors import InfeasibleError, InputError
 from roofrack.leaves import entries, put
 from roofrack.nouns import Scenario
+from roofrack.point import point
 
 SECTIONS = ("hardware", "model", "workload", "parallelism", "economics", "calibration")
 LEVELS = dict.fromkeys(("hardware", "prefill.hardware", "ffn.hardware"), ("0", "1", "2", "3"))
@@ -254,6 +256,13 @@ def test_a_plan_that_cannot_run_has_none() -> None:
     price = mixed["hardware.usd_per_chip_hour"]
     assert np.isnan(price[0]) and price[1] == pytest.approx(1)
     assert mixed.frame()["elasticity"].null_count() == len(mixed)
+
+
+def test_what_costs_nothing_has_a_point_without_elasticities() -> None:
+    words = ["model=llama3_1_70b", "hardware.usd_per_chip_hour=0"]
+    row = point(config.compose(words))
+    assert isinstance(row, dict)
+    assert row["usd_per_mtok"] == 0 and row["elasticities"] is None and row["tpot_s"] > 0
 
 
 def test_parts_of_a_deployment_have_leaves_of_their_own() -> None:

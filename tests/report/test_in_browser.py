@@ -49,6 +49,17 @@ def test_scheme_follows_the_system_and_the_button(tab: browser.Tab) -> None:
     tab.evaluate("delete document.documentElement.dataset.scheme")
 
 
+def test_print_is_dark_on_white_even_from_a_dark_screen(tab: browser.Tab) -> None:
+    ink = "getComputedStyle(document.querySelector('h1')).color"
+    for scheme in ("", "dark", "light"):
+        tab.evaluate(f"document.documentElement.dataset.scheme = '{scheme}'")
+        features = [{"name": "prefers-color-scheme", "value": "dark"}]
+        tab.send("Emulation.setEmulatedMedia", media="print", features=features)
+        assert tab.evaluate(ink) == "rgb(0, 0, 0)"
+    tab.send("Emulation.setEmulatedMedia", media="", features=[])
+    tab.evaluate("delete document.documentElement.dataset.scheme")
+
+
 def test_download_gives_all_digits(tab: browser.Tab) -> None:
     tab.evaluate(
         "window.kept = [];"
