@@ -50,7 +50,7 @@ def advise(flags: argparse.Namespace) -> int:
     machines = {"all": None, "none": []}.get(named, [m for m in named.split(",") if m])
 
     from roofrack.advice import advise
-    from roofrack.advice.text import text
+    from roofrack.advice.advised import text
 
     found = advise(jobs[0], flags.config_dir, machines)
     print(json.dumps(found.json(), indent=2, allow_nan=False) if form == "json" else text(found))

@@ -2,9 +2,10 @@
 
 `case` is the scenario and what may be tried on it, `subjects` propose changes, `core` tries them
 all, proves the best of each kind (`proof`: composed from overrides alone, with the error bar of the
-ratio) and ranks them; `words` makes the sentences and `text` prints them.
+ratio) and ranks them; `words` makes the sentences and `advised` tells them.
 """
 
-from roofrack.advice.core import Advice, Advised, advise
+from roofrack.advice.advised import Advice, Advised
+from roofrack.advice.core import advise
 
 __all__ = ["Advice", "Advised", "advise"]

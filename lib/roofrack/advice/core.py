@@ -1,14 +1,13 @@
 """Advice for one scenario: changes of every subject tried, the best of each kind proved, ranked."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Sequence
 from math import isfinite, log
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from roofrack import config
+from roofrack.advice.advised import Advice, Advised
 from roofrack.advice.case import AT_LOAD, CHIP, TOKEN, Case, Change, Row, cost_of, late
 from roofrack.advice.proof import Proven, interval, prove, ratio_rel_std
 from roofrack.advice.subjects import (
@@ -37,70 +36,6 @@ MACHINES = 3
 """Other machines that are told, at most."""
 PROVED = 6
 """Of changes whose cost is known already, so many of the best are composed anew."""
-
-
-@dataclass(frozen=True)
-class Advice:
-    """One change worth making: `says` what and why, `overrides` do it.
-
-    `before` and `after` hold columns of the result schema, evaluated from overrides alone. `ratio`
-    is the cost of a token after over before; the true ratio lies between `ratio_low` and
-    `ratio_high` four times out of five, and `certain` if that leaves a saving at all; None without
-    a fitted calibration. `saves_usd_per_mtok` and, at the output there is now, `saves_usd_per_hour`
-    are None for a machine without a price, and where the scenario cannot run as it is: then the
-    advice is what makes it run, and `ratio` None. `assumes` says what is not modelled.
-    """
-
-    subject: str
-    says: str
-    overrides: tuple[str, ...]
-    before: Mapping[str, Any]
-    after: Mapping[str, Any]
-    ratio: float | None
-    ratio_rel_std: float | None
-    ratio_low: float | None
-    ratio_high: float | None
-    certain: bool | None
-    saves_usd_per_mtok: float | None
-    saves_usd_per_hour: float | None
-    assumes: str = ""
-
-
-@dataclass(frozen=True)
-class Advised:
-    """All advice for a scenario, the largest saving first (where it cannot run: the cheapest).
-
-    `runs` whether the scenario fits, bears its load and keeps its limits as it is, of which it
-    misses those `missed`; `goal` what is ranked by, and `cost` its value now; `row` the scenario as
-    `point` tells it.
-    """
-
-    words: tuple[str, ...]
-    runs: bool
-    missed: Mapping[str, float]
-    goal: str
-    cost: float | None
-    row: Row
-    advices: tuple[Advice, ...]
-    notes: tuple[str, ...]
-
-    def json(self) -> dict[str, Any]:
-        """Return the answer as JSON has it: null instead of NaN."""
-        return {
-            "overrides": list(self.words),
-            "runs": self.runs,
-            "missed": dict(self.missed),
-            "goal": self.goal,
-            "cost": self.cost,
-            "advices": [asdict(one) | {"overrides": list(one.overrides)} for one in self.advices],
-            "notes": list(self.notes),
-        }
-
-    def __repr__(self) -> str:
-        """Return the advice as text."""
-        from roofrack.advice.text import text
-
-        return text(self)
 
 
 def advise(

@@ -1,13 +1,77 @@
-"""Advice as text for people: what to change, what it saves and how sure that is, how to do it."""
+"""Advice and how it is told: what to change, what it saves and how sure that is, how to do it."""
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
 
-from roofrack.advice.case import AT_LOAD
-from roofrack.advice.core import Advice, Advised
+from roofrack.advice.case import AT_LOAD, Row
 from roofrack.advice.words import priced
 from roofrack.report.format import percent, quantity, times, usd
 
 _INDENT = "   "
+
+
+@dataclass(frozen=True)
+class Advice:
+    """One change worth making: `says` what and why, `overrides` do it.
+
+    `before` and `after` hold columns of the result schema, evaluated from overrides alone. `ratio`
+    is the cost of a token after over before; the true ratio lies between `ratio_low` and
+    `ratio_high` four times out of five, and `certain` if that leaves a saving at all; None without
+    a fitted calibration. `saves_usd_per_mtok` and, at the output there is now, `saves_usd_per_hour`
+    are None for a machine without a price, and where the scenario cannot run as it is: then the
+    advice is what makes it run, and `ratio` None. `assumes` says what is not modelled.
+    """
+
+    subject: str
+    says: str
+    overrides: tuple[str, ...]
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+    ratio: float | None
+    ratio_rel_std: float | None
+    ratio_low: float | None
+    ratio_high: float | None
+    certain: bool | None
+    saves_usd_per_mtok: float | None
+    saves_usd_per_hour: float | None
+    assumes: str = ""
+
+
+@dataclass(frozen=True)
+class Advised:
+    """All advice for a scenario, the largest saving first (where it cannot run: the cheapest).
+
+    `runs` whether the scenario fits, bears its load and keeps its limits as it is, of which it
+    misses those `missed`; `goal` what is ranked by, and `cost` its value now; `row` the scenario as
+    `point` tells it.
+    """
+
+    words: tuple[str, ...]
+    runs: bool
+    missed: Mapping[str, float]
+    goal: str
+    cost: float | None
+    row: Row
+    advices: tuple[Advice, ...]
+    notes: tuple[str, ...]
+
+    def json(self) -> dict[str, Any]:
+        """Return the answer as JSON has it: null instead of NaN."""
+        return {
+            "overrides": list(self.words),
+            "runs": self.runs,
+            "missed": dict(self.missed),
+            "goal": self.goal,
+            "cost": self.cost,
+            "advices": [asdict(one) | {"overrides": list(one.overrides)} for one in self.advices],
+            "notes": list(self.notes),
+        }
+
+    def __repr__(self) -> str:
+        """Return the advice as text."""
+        return text(self)
 
 
 def text(found: Advised) -> str:
