@@ -1,14 +1,16 @@
-"""Charts about waiting: cost and times over the load, caps of the batch, the break-even."""
+"""Charts about waiting: cost and times over the load, and what a larger batch saves."""
 
 import altair as alt
 import polars as pl
 
-from roofrack.report import live, simulation_charts, theme
+from roofrack.report import live, theme
 from roofrack.report.controls import Control
-from roofrack.report.format import number, quantity, usd
+from roofrack.report.format import number, percent, quantity, usd
 from roofrack.report.page import Figure
 
-from .rows import AT_LOAD, BATCH, GROWS, RATE, Facts
+from .found import bar
+from .measures import BATCH, GROWS, RATE, error_of, points, scaled
+from .rows import AT_LOAD, Facts
 
 TIMES = {
     "ttft_p50_s": "first token, 50 %",
@@ -17,15 +19,19 @@ TIMES = {
     "tpot_p95_s": "each further token, 95 %",
     "train_wait_s": "wait for the next pass, mean",
 }
+BANDS = ("ttft_p95_s", "tpot_p95_s")
+"""Columns whose error the chart shows."""
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0)
 UNITS = {
-    "cost": "USD/Mtok", "full_usd": "USD/Mtok", "seconds": "s", "tpot_s": "s", "usd": "USD/h",
+    "cost": "USD/Mtok", "full_usd": "USD/Mtok", "seconds": "s", "tpot_s": "s",
+    "chunk": "tokens",
     **{name: "s" for name in TIMES}, AT_LOAD: "USD/Mtok",
 }  # fmt: skip
 LABELS = {
     RATE: "Load, requests/s", BATCH: "Batch at most", "cost": "Cost", "what": "What",
     "seconds": "Time", "full_usd": "Cost with a full batch", "tpot_s": "Time per token",
-    "fill_per_s": "Arrivals that fill it, 1/s", "usd": "Cost", "plan": "Plan",
+    "fill_per_s": "Arrivals that fill it, 1/s", "low": "Passes faster",
+    "high": "Passes slower", "error": "Error of a step", "chunk": "Chunk of a prompt",
     "slots_at_load": "Sequences that fit", "utilization": "Share of what can be served",
 }  # fmt: skip
 
@@ -57,12 +63,30 @@ def _costs(facts: Facts) -> pl.DataFrame:
 
 
 def _times(facts: Facts) -> pl.DataFrame:
+    """Return a row for each cap, rate and kind of time, with the ends of its error band."""
     long = _curves(facts).unpivot(
         list(TIMES), index=[BATCH, RATE], variable_name="what", value_name="seconds"
     )
+    long = long.drop_nulls("seconds").join(_bands(facts), on=[BATCH, RATE, "what"], how="left")
     return long.with_columns(
         pl.col("what").replace_strict(TIMES), pl.col("seconds").cast(pl.Float64)
-    ).drop_nulls("seconds")
+    )
+
+
+def _bands(facts: Facts) -> pl.DataFrame:
+    """Return `low` and `high` of BANDS; null where slower passes would make the queue grow."""
+    rows = []
+    for (cap,), curve in _curves(facts).group_by(BATCH, maintain_order=True):
+        error = error_of(curve.row(0, named=True))
+        for column in BANDS if error else ():
+            line = points(curve, column)
+            rows += [
+                (cap, rate, column, scaled(line, rate, 1 - error), scaled(line, rate, 1 + error))
+                for rate, _ in line
+            ]
+    names = {BATCH: pl.Float64, RATE: pl.Float64, "what": pl.String, "low": pl.Float64,
+             "high": pl.Float64}  # fmt: skip
+    return pl.DataFrame(rows, schema=names, orient="row")
 
 
 def _x() -> alt.X:
@@ -89,7 +113,8 @@ def cost(facts: Facts) -> Figure:
         f"{facts.shown}, batch at most {number(facts.cap)}: {usd(low[AT_LOAD])} at"
         f" {number(low[RATE])} requests/s, {usd(high[AT_LOAD])} at {number(high[RATE])}.",
         f"One copy on {facts.full['plan']}, idle time paid for. The line ends where more arrive"
-        " than a batch of that size serves.",
+        f" than a batch of that size serves{bar(facts.error)}; below, cost is rent over tokens, and"
+        " no error of a pass is in it.",
         live.rows_at_start(_costs(facts), [of["batch"]]),
         UNITS,
         LABELS,
@@ -99,21 +124,34 @@ def cost(facts: Facts) -> Figure:
 def waits(facts: Facts) -> Figure:
     """Draw how long first and further tokens take over the load."""
     of = controls(facts)
-    made = live.chart("times", [of["batch"]]).mark_line().encode(
-        _x(), theme.axis(alt.Y, "seconds", "Time", "s", log=True),
-        **theme.series("what", "", tuple(TIMES.values())),
+    y = theme.axis(alt.Y, "seconds", "Time", "s", log=True)
+    series = theme.series("what", "", tuple(TIMES.values()))
+    lines = live.chart("times", [of["batch"]]).mark_line().encode(_x(), y, **series)
+    lines = theme.tooltips(
+        lines, ("what", "What", None), (RATE, "Load", "requests/s"), ("seconds", "Time", "s"),
+        ("low", "Passes faster", "s"), ("high", "Passes slower", "s"),
     )  # fmt: skip
-    made = theme.tooltips(
-        made, ("what", "What", None), (RATE, "Load", "requests/s"), ("seconds", "Time", "s")
+    band = live.chart("times", [of["batch"]]).transform_filter(
+        "isValid(datum.low) && isValid(datum.high)"
     )
-    row = facts.full
+    band = band.mark_area(opacity=1, fillOpacity=0.2).encode(
+        _x(), alt.Y("low:Q"), alt.Y2("high:Q"), series["color"]
+    )
+    row, error = facts.full, facts.error
+    drawn = alt.layer(band, lines) if error else lines
+    told = (
+        f" Bands: passes {percent(error)} faster or slower, one standard deviation."
+        if error
+        else ""
+    )
     return Figure(
         "waits",
         "How long anybody waits",
-        made.add_params(*live.parameters([of["batch"]])),
+        drawn.add_params(*live.parameters([of["batch"]])),
         f"At {number(row[RATE])} requests/s: first token within {quantity(row['ttft_p95_s'], 's')}"
-        f" for 95 %, further ones every {quantity(row['tpot_p95_s'], 's')}.",
-        "Percentiles of requests, by closed forms of a queue; arrivals are random and steady.",
+        f" for 95 %, further ones every {quantity(row['tpot_p95_s'], 's')}{bar(error)}.",
+        "Percentiles of requests, by closed forms of a queue; arrivals are random and steady."
+        + told,
         live.rows_at_start(_times(facts), [of["batch"]]),
         UNITS,
         LABELS,
@@ -123,74 +161,34 @@ def waits(facts: Facts) -> Figure:
 def caps(facts: Facts) -> Figure:
     """Draw what a full batch of each size costs, against the time of a token."""
     table = facts.caps.select(
-        BATCH, pl.col("full_usd", "tpot_s", "fill_per_s", "slots_at_load").cast(pl.Float64)
-    )
+        BATCH,
+        pl.col("full_usd", "tpot_s", "fill_per_s", "slots_at_load", "error").cast(pl.Float64),
+        low=pl.col("full_usd") * (1 - pl.col("error")),
+        high=pl.col("full_usd") * (1 + pl.col("error")), chunk=pl.col("workload.chunk"),
+    )  # fmt: skip
     x = theme.axis(alt.X, "tpot_s", "Time per token with a full batch", "s", log=True)
     y = theme.axis(alt.Y, "full_usd", "Cost with a full batch", "USD/Mtok", log=True)
     made = alt.Chart(table).mark_line(point=True).encode(x, y, order=alt.Order(f"{BATCH}:Q"))
     made = theme.tooltips(
         made, (BATCH, "Batch", "sequences"), ("full_usd", "Cost", "USD/Mtok"),
         ("tpot_s", "Time per token", "s"), ("fill_per_s", "Arrivals that fill it", "requests/s"),
+        ("low", "Passes faster", "USD/Mtok"), ("high", "Passes slower", "USD/Mtok"),
     )  # fmt: skip
+    rules = alt.Chart(table).mark_rule(strokeWidth=1.6).encode(x, alt.Y("low:Q"), alt.Y2("high:Q"))
     words = table.with_columns(words=pl.col(BATCH).map_elements(number, return_dtype=pl.String))
     text = alt.Chart(words).mark_text(align="left", dx=8, dy=-6).encode(x, y, text="words:N")
     first, last = table.row(0, named=True), table.row(-1, named=True)
+    told = " Rules: one standard deviation of a step." if table["error"].max() else ""
     return Figure(
         "caps",
         "What a larger batch still saves",
-        alt.layer(made, text),
+        alt.layer(rules, made, text),
         f"Batch {number(first[BATCH])}: {usd(first['full_usd'])}; batch {number(last[BATCH])}:"
-        f" {usd(last['full_usd'])}.",
-        "Each point is a batch (its size beside it), full all the time, prompts included. The line"
-        " flattens where weights are shared by enough sequences: a slower mode saves little more.",
+        f" {usd(last['full_usd'])}{bar(last['error'])}.",
+        "Each point is a batch (its size beside it), full all the time, prompts included and in the"
+        " cheapest chunks tried. The line flattens where weights are shared by enough sequences: a"
+        f" slower mode saves little more.{told}",
         table,
         UNITS,
         LABELS,
-    )
-
-
-def own(facts: Facts) -> Figure:
-    """Draw the bill of the machine and of an API over the load."""
-    bill, most = facts.full["usd_per_hour"], facts.full["capacity_per_s"]
-    rates = sorted({*(r for r in facts.home[RATE] if r <= most), most})
-    rows = [
-        {RATE: r, "what": what, "usd": value}
-        for r in rates
-        for what, value in (("own", bill), ("API", r * facts.request_usd * 3600.0))
-    ]
-    table = pl.DataFrame(rows).with_columns(pl.col("usd").cast(pl.Float64))
-    made = alt.Chart(table).mark_line().encode(
-        _x(), theme.axis(alt.Y, "usd", "Cost", "USD/h", log=True),
-        **theme.series("what", "", ("own", "API")),
-    )  # fmt: skip
-    made = theme.tooltips(
-        made, ("what", "Who", None), (RATE, "Load", "requests/s"), ("usd", "Cost", "USD/h")
-    )
-    return Figure(
-        "own",
-        "From which traffic on a machine of one's own pays",
-        made,
-        f"The machine costs {usd(bill)} an hour, the API {usd(facts.request_usd)} a request.",
-        f"{facts.full['plan']}, up to what they can serve; where the lines cross both cost the"
-        " same.",
-        table,
-        UNITS,
-        LABELS,
-    )
-
-
-def played(facts: Facts) -> Figure | None:
-    """Draw batch, queue and cache over the time of the trace."""
-    if facts.played is None:
-        return None
-    series = facts.played.series
-    return Figure(
-        "played",
-        "A real trace, request by request",
-        simulation_charts.over_time(series),
-        f"{facts.played.traffic}; at most {number(max(series['running']))} sequences in flight.",
-        "Arrivals of a published trace, sped up: the batch fills and empties with them.",
-        simulation_charts.thinned(series).select("time_s", "running", "waiting", "kv_share"),
-        {"time_s": "s"},
-        {"time_s": "Time", "running": "Batch", "waiting": "Queue", "kv_share": "Cache in use"},
     )

@@ -1,7 +1,8 @@
 """The rows behind "what does waiting pay?": requests at a rate, on plans of several sizes.
 
 Closed forms of a queue (columns `*_at_load`, `ttft_p95_s` and so on) at every rate, cap of the
-batch and plan; a few hundred requests of a published trace, played one by one, check them.
+batch and plan. `traced` plays a real trace, `planned` searches by simulation, `changing` asks again
+with something changed.
 """
 
 from collections.abc import Mapping
@@ -10,19 +11,20 @@ from typing import Any
 
 import polars as pl
 
+from roofrack.errors import InputError
 from roofrack.results.run import JobRun, Run
-from roofrack.simulation import command
-from roofrack.simulation.command import Simulated
 
 from ..common.jobs import leaf_of
+from ..common.overrides import axis, text
 from ..common.pages import setting
 from ..common.pairs import named, pair_jobs, serving, why_not
-from ..common.studies import Studies, base
+from ..common.studies import SERVED, Studies
+from .curves import LEAVES, curves
+from .measures import BATCH, GROWS, RATE, error_of, highest
 
-AT_LOAD, RATE, BATCH = "usd_per_mtok_at_load", "rate", "batch"
-LEAVES = {RATE: "workload.arrivals_per_s", BATCH: "workload.batch"}
-GROWS = 1.0
-"""Utilisation from which on a queue grows without end."""
+AT_LOAD = "usd_per_mtok_at_load"
+CHUNKS = (1.0, 4.0, 16.0)
+"""Times the chunk of the run that full batches are tried with, beside whole prompts."""
 
 Row = dict[str, Any]
 
@@ -36,25 +38,35 @@ class Settings:
     tpot_limit_s: float
     price_input: float
     price_output: float
+    price_of: str
+    price_source: str
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """What 95 % of requests are promised, by column."""
+        return {"ttft_p95_s": self.ttft_limit_s, "tpot_p95_s": self.tpot_limit_s}
 
 
 @dataclass(frozen=True)
 class Facts:
     """What the page is computed from, of the pair shown; `pairs` are all that can serve.
 
-    `rows` every rate, batch and plan that serves; `home` every rate and batch of the pair's own
-    plan, the one with the cheapest full batch within the limit of speed; `cap` the batch of that
-    row, and `full` the row itself at its highest stable rate. `played` is the check by the trace.
+    `home` every rate and batch of the pair's own plan, the one with the cheapest token within the
+    promise; `cap` the batch of that row, and `full` the row itself at its highest stable rate.
+    `caps` what a full batch of each size does on that plan; `curves` the plan at any load, as it is
+    ("") and with something changed. `same` are the overrides that compose
+    it, without its traffic.
     """
 
     settings: Settings
     pairs: tuple[str, ...]
-    rows: pl.DataFrame
     home: pl.DataFrame
+    caps: pl.DataFrame
+    curves: Mapping[str, pl.DataFrame]
     cap: float
     full: Row
-    played: Simulated | None
-    config: Mapping[str, Any]
+    same: tuple[str, ...]
+    job: JobRun
     left: Mapping[str, str]
 
     @property
@@ -63,29 +75,72 @@ class Facts:
         return self.pairs[0]
 
     @property
+    def config(self) -> Mapping[str, Any]:
+        """The configuration of the pair's job."""
+        return self.job.config
+
+    @property
     def curve(self) -> pl.DataFrame:
         """Rates of the own plan and cap at which its queue does not grow."""
         own = self.home.filter(pl.col(BATCH) == self.cap, pl.col("utilization") < GROWS)
         return own.sort(RATE)
 
     @property
-    def caps(self) -> pl.DataFrame:
-        """One row for each cap of the batch of the own plan: what a full batch does."""
-        one = self.home.sort(RATE).group_by(BATCH, maintain_order=True).first().sort(BATCH)
-        tokens = pl.col("capacity_per_s") * self.output
-        return one.with_columns(full_usd=pl.col("usd_per_hour") / 3600.0 / tokens * 1e6)
+    def error(self) -> float:
+        """The relative standard error of a step of the own plan, 0 where none is known."""
+        return error_of(self.full)
 
     @property
     def output(self) -> float:
         """Tokens written for a request."""
-        return float(self.config["workload"]["output"])
+        return float(self.full["output"])
 
     @property
     def request_usd(self) -> float:
         """What an API asks for a request of the workload's mean lengths."""
-        prompt = float(self.config["workload"]["prompt"])
-        wishes = self.settings
-        return (prompt * wishes.price_input + self.output * wishes.price_output) / 1e6
+        return request_usd(self.settings, float(self.full["prompt"]), self.output)
+
+    @property
+    def even(self) -> float:
+        """The rate at which an API costs as much as the own plan."""
+        return float(self.full["usd_per_hour"] / 3600.0 / self.request_usd)
+
+    @property
+    def most(self) -> float:
+        """The highest rate of the own plan within the promise, by the closed forms."""
+        return highest(self.curves[""], self.settings.limits) or float(self.full[RATE])
+
+    @property
+    def rack(self) -> int:
+        """Chips that the fast network joins."""
+        levels = self.config["hardware"]["fabric"]
+        return int(next(iter(levels.values()))["chips"])
+
+    @property
+    def copies(self) -> int:
+        """Copies of the own plan that a rack holds."""
+        return max(1, int(self.rack // self.full["chips"]))
+
+
+def request_usd(prices: Settings, prompt: float, output: float) -> float:
+    """Return what an API asks for a request of these lengths."""
+    return (prompt * prices.price_input + output * prices.price_output) / 1e6
+
+
+def settings(run: Run) -> Settings:
+    """Read the settings of the question; raise InputError for one that makes no sense."""
+    found: dict[str, Any] = {}
+    for name, kind in Settings.__annotations__.items():
+        found[name] = setting(run, name) if kind is float else words(run, name)
+    return Settings(**found)
+
+
+def words(run: Run, key: str) -> str:
+    """Return a setting that is a text. Raises InputError for another."""
+    value = run.experiment.get(key)
+    if not isinstance(value, str) or not value.strip():
+        raise InputError(f"experiment.{key}={value}: allowed is a text")
+    return value
 
 
 def facts(run: Run, studies: Studies) -> Facts | dict[str, str]:
@@ -93,9 +148,11 @@ def facts(run: Run, studies: Studies) -> Facts | dict[str, str]:
 
     Raises InputError where the run is not one of serving requests.
     """
-    wishes = Settings(**{n: setting(run, n) for n in Settings.__dataclass_fields__})
+    wishes = settings(run)
     jobs = pair_jobs(run, "delayed_payoff", "serve")
-    rows = named(run, jobs, LEAVES).with_columns(pl.col(RATE, BATCH).cast(pl.Float64))
+    leaves = {**LEAVES, "prompt": "workload.prompt", "output": "workload.output"}
+    leaves["chunk"] = "workload.chunk"
+    rows = named(run, jobs, leaves).with_columns(pl.col(*leaves).cast(pl.Float64))
     able = serving(rows).filter(pl.col(RATE) > 0, pl.col(AT_LOAD).is_not_null())
     pairs = [p for p in jobs if p in set(able["pair"])]
     left = why_not(rows, pairs)
@@ -105,44 +162,61 @@ def facts(run: Run, studies: Studies) -> Facts | dict[str, str]:
     stable = mine.filter(pl.col("utilization") < GROWS)
     if stable.is_empty():
         return {pairs[0]: "more requests arrive at every rate given than any plan can serve"}
-    kept = stable.filter(pl.col("tpot_p95_s") <= wishes.tpot_limit_s)
+    kept = stable.filter(*(pl.col(c) <= limit for c, limit in wishes.limits.items()))
     kept = stable if kept.is_empty() else kept
     # caps beyond what is in flight change nothing: of equals the smallest
     order = (pl.col(AT_LOAD).round_sig_figs(4), "chips", BATCH)
     full = kept.sort(*order).row(0, named=True)
-    home = mine.filter(pl.col("ways") == full["ways"], pl.col("chips") == full["chips"])
+    alike = ("ways", "chips", "prompt", "output", "chunk")
+    home = mine.filter(*(pl.col(name) == full[name] for name in alike))
+    job = jobs[pairs[0]]
+    same = same_plan(job, full)
     return Facts(
         settings=wishes,
         pairs=tuple(pairs),
-        rows=mine,
         home=home.sort(BATCH, RATE).unique([BATCH, RATE], keep="first", maintain_order=True),
+        caps=_caps(studies, job, same, full),
+        curves=curves(same, full, run.config_dir),
         cap=full[BATCH],
         full=full,
-        played=_played(run, studies, jobs[pairs[0]], full),
-        config=jobs[pairs[0]].config,
+        same=same,
+        job=job,
         left=left,
     )
 
 
-def _played(run: Run, studies: Studies, job: JobRun, full: Row) -> Simulated | None:
-    """Play the first requests of a trace on the own plan, faster than they came.
+def same_plan(job: JobRun, row: Row) -> tuple[str, ...]:
+    """Return the overrides that compose a row of a job again, but for the rate of its requests."""
+    choices, axes = job.config["choices"], job.about["axes"]
+    groups = (*SERVED, "workload", "parallelism")
+    left_out = {*groups, *axes, LEAVES[RATE]}
+    named_by = {given: given.lstrip("+").partition("=")[0] for given in job.overrides}
+    own = [
+        given
+        for given, key in named_by.items()
+        if key not in left_out and key.partition(".")[0] != "experiment"
+    ]
+    values = [f"{name}={text(row[name])}" for name in axes if name != LEAVES[RATE]]
+    return (*(f"{g}={choices[g]}" for g in groups if choices.get(g)), *own, *values)
 
-    The trace is sped up to half of what the plan can serve; None where no trace is asked for.
+
+def _caps(studies: Studies, job: JobRun, same: tuple[str, ...], full: Row) -> pl.DataFrame:
+    """Return what a full batch of each size does on a plan, prompts in its cheapest chunks.
+
+    Columns of the schema, `batch`, `full_usd` (USD for a million tokens) and its `error`.
     """
-    trace, count = run.experiment.get("trace"), run.experiment.get("trace_requests")
-    if not trace or not count:
-        return None
-    words = (
-        *base(job),
-        f"workload={job.config['choices']['workload']}",
-        "parallelism=rack",
-        *(f"parallelism.{d}={full[d]}" for d in ("tp", "dp", "ep", "pp", "cp")),
-        f"batch={full[BATCH]:.0f}",
-        f"workload.prefill_batch={leaf_of(job, 'workload.prefill_batch')}",
-    )
-    mean_gap_s = 0.28  # of the sample's first requests; only sets how fast they are played
-    speed = max(1.0, 0.5 * full["capacity_per_s"] * mean_gap_s)
-    asked = (*words, f"traffic={trace}", f"traffic.requests={count}", f"traffic.speed={speed:.4g}")
-    found = command.answer(asked, run.config_dir)
-    studies.note("trace (roofrack simulate)", words)
-    return found
+    batches = leaf_of(job, LEAVES[BATCH])
+    batches = batches if isinstance(batches, list) else [batches]
+    chunks = sorted({0.0, *(times * full["chunk"] for times in CHUNKS)})
+    kept = [given for given in same if given.partition("=")[0] not in ("batch", LEAVES[BATCH])]
+    kept = [given for given in kept if not given.startswith("workload.chunk=")]
+    asked = (*kept, axis("batch", batches), axis("workload.chunk", chunks), f"{LEAVES[RATE]}=1")
+    rows = serving(studies.rows("full batches", *asked, job=job).with_columns(
+        pl.col("batch").cast(pl.Float64)
+    ))  # fmt: skip
+    usd_per_s = pl.col("usd_per_hour") / 3600.0
+    made = rows.with_columns(
+        full_usd=(usd_per_s / (pl.col("capacity_per_s") * full["output"]) * 1e6).cast(pl.Float64),
+        error=pl.col("step_s_rel_std").fill_nan(None).fill_null(0.0).cast(pl.Float64),
+    ).filter(pl.col("full_usd").is_finite())
+    return made.sort("full_usd").group_by(BATCH, maintain_order=True).first().sort(BATCH)

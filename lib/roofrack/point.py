@@ -29,9 +29,9 @@ def point(
     """Return the result of a composed configuration: one row, or one per point if it has axes.
 
     A row has the keys of the result schema, in double precision; None where there is no value; a
-    single one also `elasticities` of the cost per token (None where it costs nothing). A single plan that cannot run raises
-    InfeasibleError; among several, and if not `strict` (one of several jobs), it is a row that says
-    why.
+    single one also `elasticities` of the cost per token (None where it costs nothing). A single
+    plan that cannot run raises InfeasibleError; among several, and if not `strict` (one of several
+    jobs), it is a row that says why.
     """
     study = to_study(container)
     total = study.points

@@ -1,22 +1,33 @@
 """What does waiting pay: closed forms over the load, sentences that follow the rows."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
 import polars as pl
 import pytest
 
+from roofrack.errors import InputError
 from roofrack.experiments import delayed_payoff
 from roofrack.experiments.common.studies import Studies
+from roofrack.experiments.delayed_payoff import own_figures
+from roofrack.experiments.delayed_payoff.changing import changes
 from roofrack.experiments.delayed_payoff.findings import findings
-from roofrack.experiments.delayed_payoff.rows import AT_LOAD, RATE, Facts, facts
+from roofrack.experiments.delayed_payoff.found import Found
+from roofrack.experiments.delayed_payoff.measures import at, highest, points, scaled
+from roofrack.experiments.delayed_payoff.planned import planned
+from roofrack.experiments.delayed_payoff.rows import AT_LOAD, RATE, Facts, facts, settings
+from roofrack.experiments.delayed_payoff.traced import Traced, departures, traced
 from roofrack.report.page import Page, figures_of
 from roofrack.report.render import render
 from roofrack.results.run import Run, load
+from roofrack.simulation import command
+from roofrack.traffic import read
 
 SMALL = (
     "experiment=delayed_payoff",
     "experiment.trace_requests=0",
+    "experiment.plan_requests=0",
     "batch=64,1024",
     "parallelism.dp=8",
     "workload.arrivals_per_s=0.5,5,20,40",
@@ -41,8 +52,19 @@ def found(run: Run) -> Facts:
     return made
 
 
+def gathered(run: Run) -> Found:
+    told = found(run)
+    return Found(told, None, None, changes(Studies(run), told))
+
+
 def told(run: Run) -> dict[str, str]:
-    return {f.figure + f.basis: f.text for f in findings(found(run))}
+    return {f.basis: f.text for f in findings(gathered(run))}
+
+
+OWN = "usd_per_hour; highest rate within the promise; roofrack plan own"
+TRAIN = "train_s, train_wait_s, train_worst_s, hbm_drain_s"
+COST = "usd_per_mtok_at_load over arrivals_per_s"
+CHANGE = "the own plan evaluated again, one thing changed"
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +82,7 @@ def test_the_bill_is_the_same_at_every_load(asked: Asked) -> None:
 def test_the_own_plan_keeps_the_promise_where_one_does(asked: Asked) -> None:
     made = found(asked())
     assert made.full["tpot_p95_s"] <= made.settings.tpot_limit_s
+    assert made.full["ttft_p95_s"] <= made.settings.ttft_limit_s
     assert made.full["utilization"] < 1
     least = made.curve["tpot_p95_s"].min() * 1.01
     strict = found(asked(f"experiment.tpot_limit_s={least:.6f}"))
@@ -69,31 +92,120 @@ def test_the_own_plan_keeps_the_promise_where_one_does(asked: Asked) -> None:
 def test_the_break_even_is_the_bill_over_the_price_of_a_request(asked: Asked) -> None:
     made = found(asked())
     assert made.request_usd == pytest.approx((1155 * 0.27 + 211 * 1.10) / 1e6)
-    key = "ownusd_per_hour and capacity_per_s; prices of the settings"
-    assert "break even at" in told(asked("experiment.price_output=100"))[key]
-    assert "never break even" in told(asked("experiment.price_output=0.01"))[key]
+    assert made.even == pytest.approx(made.full["usd_per_hour"] / 3600 / made.request_usd)
+    assert "breaks even at" in told(asked("experiment.price_output=100"))[OWN]
+    assert (
+        "never break even"
+        in told(asked("experiment.price_output=0.01", "experiment.price_input=0.1"))[OWN]
+    )
+
+
+def test_the_lengths_of_the_run_are_those_that_are_priced(asked: Asked) -> None:
+    made = found(asked("workload.output=422"))
+    assert made.request_usd == pytest.approx((1155 * 0.27 + 422 * 1.10) / 1e6)
+    assert "workload.output=422" in made.same
 
 
 def test_a_dearer_machine_costs_more_and_waits_as_long(asked: Asked) -> None:
     before, after = told(asked()), told(asked("hardware.usd_per_chip_hour=20"))
-    waits = "waitstrain_s, train_wait_s, train_worst_s, hbm_drain_s"
-    cost = "costusd_per_mtok_at_load over arrivals_per_s"
-    assert before[waits] == after[waits]
-    assert before[cost] != after[cost]
+    assert before[TRAIN] == after[TRAIN]
+    assert before[COST] != after[COST] and before[OWN] != after[OWN]
+    assert before[CHANGE] != after[CHANGE]
+
+
+def test_another_machine_has_other_sentences(asked: Asked) -> None:
+    """Every sentence with a number of the scenario moves with the machine."""
+    before, after = told(asked()), told(asked("hardware=b200", "calibration=auto"))
+    assert {b for b in set(before) & set(after) if before[b] == after[b]} == set()
 
 
 def test_the_lectures_train_is_compared_with_this_ones(asked: Asked) -> None:
     run = asked()
     own = found(run).full["train_s"]
-    near = {f.basis: f for f in findings(found(asked(f"experiment.train_s={own:.4f}")))}
-    far = {f.basis: f for f in findings(found(asked("experiment.train_s=5")))}
-    basis = "train_s, train_wait_s, train_worst_s, hbm_drain_s"
-    assert (near[basis].verdict, far[basis].verdict) == ("agrees", "contradicts")
+    near, far = (
+        {f.basis: f for f in findings(gathered(asked(f"experiment.train_s={value}")))}
+        for value in (f"{own:.4f}", "5")
+    )
+    assert (near[TRAIN].verdict, far[TRAIN].verdict) == ("agrees", "contradicts")
+    assert "less than a full memory" in far[TRAIN].text
+
+
+def test_error_bars_are_told_where_there_are_some(asked: Asked) -> None:
+    made = found(asked())
+    assert 0.05 < made.error < 0.5
+    assert "±" in told(asked())[TRAIN] and "error bar" in told(asked())[OWN]
+    bare = asked("calibration=ideal")
+    assert found(bare).error == 0
+    assert "±" not in " ".join(told(bare).values())
+
+
+LINE = pl.DataFrame({RATE: [1.0, 2.0, 4.0, 8.0], "t": [1.0, 2.0, 4.0, 8.0], "utilization": 0.5})
+
+
+def test_a_curve_between_its_rates() -> None:
+    line = points(LINE, "t")
+    assert at(line, 3.0) == pytest.approx(3.0)  # a power of the rate
+    assert at(line, 0.1) == 1.0
+    assert at(line, 9.0) is None
+    assert at([], 1.0) is None
+    assert points(LINE.with_columns(utilization=1.0), "t") == []
+
+
+def test_slower_passes_are_the_same_queue_on_a_slower_clock() -> None:
+    """An M/M/1 queue takes 1 / (1 / s - rate) with a service of s: exactly s times t(s rate)."""
+    rates = [0.01 * k for k in range(1, 99)]
+    rows = pl.DataFrame({RATE: rates, "t": [1 / (1 - r) for r in rates], "utilization": rates})
+    line = points(rows, "t")
+    for scale in (0.8, 1.0, 1.2):
+        for r in (0.1, 0.5, 0.75):
+            exact = 1.0 / (1.0 / scale - r)
+            assert scaled(line, r, scale) == pytest.approx(exact, rel=1e-3)
+        most = highest(rows, {"t": 5.0}, scale)
+        assert most == pytest.approx(1.0 / scale - 1.0 / 5.0, rel=1e-3)
+
+
+def test_no_rate_keeps_a_limit_below_the_least_time() -> None:
+    assert highest(LINE, {"t": 0.5}) is None
+    assert highest(LINE, {"t": 0.5, "utilization": 1.0}) is None
+    assert highest(LINE, {"t": 100.0}) == 8.0
+    assert highest(LINE, {"t": 3.0}) == pytest.approx(3.0)
+
+
+def test_what_changes_the_answer_is_evaluated_again(asked: Asked) -> None:
+    made = {one.words: one for one in gathered(asked()).changes}
+    now = made[""]
+    assert made["an API at half the price"].even == pytest.approx(2 * now.even)
+    assert made["an API at half the price"].most == now.most
+    assert now.low is not None and now.most is not None and now.high is not None
+    assert now.low < now.most <= now.high
+    long = next(one for words, one in made.items() if words.startswith("answers of"))
+    assert long.even < now.even and (long.most or 0) < now.most
+    wide = made["twice the memory bandwidth"]
+    assert wide.even == pytest.approx(now.even) and (wide.most or 0) > now.most
+    low = next(one for words, one in made.items() if "lowest price" in words)
+    assert low.even == pytest.approx(now.even * 3.30 / 6.69)
+    assert made["chips bought, not rented"].even < now.even
+
+
+def test_chips_without_a_price_of_purchase_are_not_bought(asked: Asked) -> None:
+    made = gathered(asked("hardware.capex_usd=0")).changes
+    assert not any("bought" in one.words for one in made)
+
+
+def test_a_study_of_longer_answers_is_the_run_with_longer_answers(asked: Asked) -> None:
+    """The curve of the changed case is what the changed run has at its own rates."""
+    curve = found(asked()).curves["answers of 422 tokens"]
+    direct = found(asked("workload.output=422", "batch=1024"))
+    row = direct.curve.filter(pl.col(RATE) == 20).row(0, named=True)
+    assert at(points(curve, "tpot_p95_s"), 20.0) == pytest.approx(row["tpot_p95_s"], rel=0.02)
 
 
 def test_the_page_is_whole(page: Page) -> None:
     keys = {figure.key for figure in figures_of(page)}
     assert {f.figure for f in page.findings} - {""} <= keys
+    assert "changes" in keys and "gaps" not in keys
+    assert "What would change the answer" in [section.heading for section in page.sections]
+    assert "api-docs.deepseek.com" in " ".join(page.limits)
     assert render(page)
 
 
@@ -113,6 +225,14 @@ def test_more_than_any_plan_serves_is_said(asked: Asked) -> None:
     assert render(made)
 
 
+def test_a_promise_that_nothing_keeps_is_said(asked: Asked) -> None:
+    made = delayed_payoff.page(asked("experiment.ttft_limit_s=1e-5"))
+    text = " ".join(f.text for f in made.findings)
+    assert "no load keeps the promise" in text
+    assert "It never costs less" in made.answer
+    assert render(made)
+
+
 def test_where_nothing_fits_the_page_says_so(asked: Asked) -> None:
     made = delayed_payoff.page(asked("hardware=l4", "parallelism.dp=1"))
     assert made.answer.startswith("Nothing of this run can serve")
@@ -127,8 +247,136 @@ def test_hostile_names_change_nothing(asked: Asked) -> None:
     assert "<b>" not in html and name not in html
 
 
+def changed(run: Run, **values: object) -> Run:
+    """Return a run whose question has other settings."""
+    job = run.jobs[0]
+    config = dict(job.config)
+    config["experiment"] = {**config["experiment"], **values}
+    return replace(run, jobs=(replace(job, about={**job.about, "config": config}),))
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("tpot_limit_s", 0),
+        ("train_s", "soon"),
+        ("price_input", -1),
+        ("price_of", 5),
+        ("price_source", ""),
+    ],
+)
+def test_a_wrong_setting_is_one_line(asked: Asked, key: str, value: object) -> None:
+    with pytest.raises(InputError, match=f"experiment.{key}=") as told_:
+        settings(changed(asked(), **{key: value}))
+    assert "\n" not in str(told_.value)
+
+
+@pytest.mark.parametrize(
+    ("settings_", "words"),
+    [
+        ({"trace_requests": 1.5}, "experiment.trace_requests=1.5"),
+        ({"trace_requests": 1}, "experiment.trace_requests=1"),
+        ({"trace_requests": 50, "trace": "nothing_here"}, "no trace of this name"),
+        ({"trace_requests": 50, "trace": ["a"]}, "experiment.trace="),
+        ({"plan_requests": 7}, "experiment.plan_requests=7"),
+        ({"plan_requests": 200, "plan_copies": 0.5}, "experiment.plan_copies=0.5"),
+        ({"plan_requests": 200, "plan_copies": 0}, "experiment.plan_copies=0"),
+    ],
+)
+def test_wrong_settings_of_simulations_are_one_line(
+    asked: Asked, settings_: dict[str, object], words: str
+) -> None:
+    run = changed(asked(), **settings_)
+    with pytest.raises(InputError, match=words) as told_:
+        delayed_payoff.page(run)
+    assert "\n" not in str(told_.value)
+
+
+def test_waits_and_gaps_of_a_few_requests() -> None:
+    requests = pl.DataFrame(
+        {
+            "lane": 0, "arrival_s": [0.0, 1.0, 2.0], "admitted_s": [0.0, 1.5, 2.1],
+            "tpot_s": [0.2, 0.4, 0.6], "done_s": [3.0, 4.0, None],
+        }
+    )  # fmt: skip
+    rows = pl.DataFrame({"lane": [0], "busy_share": [0.5], "duration_s": [10.0], "passes": [50]})
+    row = departures(requests, rows).row(0, named=True)
+    assert row["wait_mean_s"] == pytest.approx(0.25)
+    assert row["wait_most_s"] == pytest.approx(0.5)
+    assert row["gap_p50_s"] == pytest.approx(0.3)
+    assert row["within"] == 0.5  # 0 <= 0.2, 0.5 > 0.4; the last did not finish
+    assert row["pass_s"] == pytest.approx(0.1)
+
+
+@pytest.fixture(scope="module")
+def whole(asked: Asked) -> tuple[Run, Found]:
+    """A run with its trace and its plans, of few requests."""
+    run = asked("experiment.trace_requests=150", "experiment.plan_requests=600")
+    run = changed(run, plan_copies=1)
+    made, studies = found(run), Studies(run)
+    return run, Found(
+        made, traced(run, studies, made), planned(run, studies, made), changes(studies, made)
+    )
+
+
 @pytest.mark.slow
-def test_a_real_trace_checks_the_closed_forms(asked: Asked) -> None:
-    made = delayed_payoff.page(asked("experiment.trace_requests=60"))
+def test_a_trace_is_played_at_its_own_rate(whole: tuple[Run, Found]) -> None:
+    played = whole[1].traced
+    assert isinstance(played, Traced)
+    own = read("azure_2023_conv").first(150).rate
+    assert played.own_rate == pytest.approx(own)
+    assert played.own["arrivals_per_s"] == pytest.approx(own, rel=1e-4)
+    assert played.busy["arrivals_per_s"] == pytest.approx(whole[1].facts.most, rel=1e-4)
+    for row in played.rows.iter_rows(named=True):
+        assert row["wait_p50_s"] <= row["wait_p95_s"] <= row["wait_p99_s"] <= row["wait_most_s"]
+        assert row["wait_p50_s"] < row["ttft_p50_s"]
+        assert row["gap_p5_s"] <= row["gap_p50_s"] <= row["gap_p95_s"]
+    rates = played.rows["arrivals_per_s"].to_list()
+    assert played.rows["usd_per_mtok_at_load"].to_list() == sorted(
+        played.rows["usd_per_mtok_at_load"], reverse=True
+    )
+    assert rates == sorted(rates)
+    came = played.over_time.filter(pl.col("lane") == 0)
+    width = played.over_time["trace_s"].unique().sort().diff().min()
+    assert came["came_per_s"].sum() * width == pytest.approx(150, abs=1)  # type: ignore[operator]
+
+
+@pytest.mark.slow
+def test_the_trace_is_what_simulate_says(whole: tuple[Run, Found]) -> None:
+    """The golden row: the same words asked of the simulator directly."""
+    run, made = whole
+    assert made.traced is not None
+    limits = "limits.ttft_s=1", "limits.tpot_s=0.05"
+    alone = command.answer(
+        (*made.facts.same, *limits, "traffic=azure_2023_conv", "traffic.requests=150"),
+        run.config_dir,
+    )
+    for column in ("ttft_p95_s", "tpot_p95_s", "usd_per_mtok_at_load"):
+        assert made.traced.own[column] == pytest.approx(alone.rows[column][0], rel=1e-3)
+
+
+@pytest.mark.slow
+def test_plans_agree_with_the_closed_form_where_one_copy_serves(whole: tuple[Run, Found]) -> None:
+    made = whole[1]
+    assert made.plans is not None
+    now, one = made.changes[0], made.plans.owned
+    if now.pays:
+        assert one.crossing.first == pytest.approx(
+            one.points[0].own_usd_per_hour / 3600 / one.per_request_usd, rel=0.02
+        )
+    assert set(made.plans.points["copies"].drop_nulls()) <= {1}
+    zero = made.plans.waits.filter(pl.col("wait_s") == 0)
+    assert zero["saved"].to_list() == [0.0] * zero.height
+    assert all(math.isfinite(x) for x in made.plans.waits["saved"])
+    assert own_figures.holding(made) is not None
+
+
+@pytest.mark.slow
+def test_the_whole_page(whole: tuple[Run, Found]) -> None:
+    made = delayed_payoff.page(whole[0])
+    keys = {figure.key for figure in figures_of(made)}
+    assert {"gaps", "aboard", "on_trace", "caps", "holding", "own", "changes"} <= keys
     assert any("azure_2023_conv" in f.text for f in made.findings)
-    assert "played" in {figure.key for figure in figures_of(made)}
+    assert any("plan own" in f.text for f in made.findings)
+    assert any("plan wait" in job.name for job in made.provenance.jobs)
+    assert render(made)
