@@ -54,6 +54,7 @@ def answer(found: Found) -> str:
     """Answer the question in a few sentences."""
     told = found.facts
     row, now = told.full, found.changes[0]
+    api = f"an API that sells {told.settings.price_of}"
     first = told.curve.row(0, named=True)
     text = (
         f"{told.shown} on {row['plan']}: at {rate(row[RATE])} a token costs"
@@ -68,9 +69,9 @@ def answer(found: Found) -> str:
         )
     text += f"What is waited for the next pass is {quantity(row['train_wait_s'], 's')}. "
     return text + (
-        f"From {rate(now.even)} on the machine costs less than an API."
+        f"From {rate(now.even)} on the machine costs less than {api}."
         if now.pays
-        else f"It never costs less than an API: that takes {rate(now.even)}, more than it serves"
+        else f"It never costs less than {api}: that takes {rate(now.even)}, more than it serves"
         " within what is promised."
     )
 
