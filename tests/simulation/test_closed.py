@@ -32,6 +32,16 @@ def test_they_agree_where_the_queue_does_not_rule(rows: pl.DataFrame) -> None:
     assert (some["trust"] == "either").sum() >= 5
 
 
+def test_chunks_of_many_ranks_are_as_full_as_prompts_make_them() -> None:
+    """16 ranks could take 16 chunks in a pass; at these loads a prompt or two are there."""
+    words = ["workload=chat", "hardware=gb200_nvl72", "model=deepseek_v3", "parallelism=rack",
+             "parallelism.dp=16", "batch=1024", "dtype=fp8_block", "workload.chunk=1024",
+             "workload.arrivals_per_s=10,50", "traffic.requests=2500"]  # fmt: skip
+    rows = answer(words).rows
+    assert off(rows, "tpot_p50_s").max() < 0.1
+    assert off(rows, "ttft_p50_s").max() < 0.6  # 2 to 5 times, if every pass were full
+
+
 def test_where_they_do_not_the_row_says_whom_to_trust(rows: pl.DataFrame) -> None:
     for row in rows.iter_rows(named=True):
         names = ("ttft_p50_s", "ttft_p95_s", "tpot_p50_s", "tpot_p95_s")

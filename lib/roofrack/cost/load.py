@@ -17,7 +17,7 @@ from roofrack.cost.memory import memory
 from roofrack.cost.overlap import bounds
 from roofrack.cost.paces import Pace
 from roofrack.cost.passes import Places, chunked, decode_pass, prefill_pass, tokens_per_pass
-from roofrack.cost.prompts import Base, base_of, held_tokens, joined, of_batch, prompts_at
+from roofrack.cost.prompts import Base, base_of, held_tokens, of_batch, prompts_at
 from roofrack.cost.quantiles import QUANTILES as SHARES
 from roofrack.cost.queues import Demand, States
 from roofrack.cost.serving import NONE, Spell, draft_seconds
@@ -72,11 +72,11 @@ def at_load(at: Places, spell: Spell, usd_per_s: Number) -> dict[str, Number]:
     here = 1.0 - at.separate
 
     base = base_of(at, slots, passes, rank)
-    crowded = prompts_at(at, base, joined(slots / count))
+    crowded = prompts_at(at, base, slots / count, slots, passes)
     full = Demand(per_s, count, crowded.each_s * here)
     capacity = _capacity(at, full, passes, spell.prefill_instances, base)
     busy = per_s / capacity
-    usual = prompts_at(at, base, joined(busy * slots / count))
+    usual = prompts_at(at, base, busy * slots / count, slots, passes)
     d = Demand(per_s, count, usual.each_s * here, w.arrival_cv, usual.alone.server_cv, w.output_cv)
     law = queues.states(d, passes)
     held = total(law.n * law.share) + law.full * slots

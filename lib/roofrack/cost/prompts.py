@@ -10,6 +10,7 @@ from roofrack.cost import queues
 from roofrack.cost.caches import retrieve_s, transfer_s
 from roofrack.cost.forward import forward
 from roofrack.cost.layout import layout
+from roofrack.cost.mixed import prompts_of
 from roofrack.cost.overlap import bounds
 from roofrack.cost.passes import Places, chunked, decode_pass, prefill_pass
 from roofrack.cost.serving import draft_seconds
@@ -85,15 +86,17 @@ def base_of(at: Places, slots: Number, passes: queues.Passes, rank: int) -> Base
         length_s=most(least(twice_s - alone_s, alone_s), 0.0),
         period_s=most(full_s, moving) / many.sequences / first.plan.pp,
         later_s=retrieve_s(first, one) + at.separate * transfer_s(at, one),
-        chunked=_chunks(at, many, slots, passes) if "chunks" in first.s.features else None,
+        chunked=_full_chunks(at, many, slots, passes) if "chunks" in first.s.features else None,
     )
 
 
-def prompts_at(at: Places, base: Base, present: Number) -> Prompts:
-    """Return how prompts are computed, `present` of them at once where there is room in a pass."""
+def prompts_at(
+    at: Places, base: Base, per_pass: Number, slots: Number, passes: queues.Passes
+) -> Prompts:
+    """Return how prompts are computed where `per_pass` come in a pass, those at once with room."""
     first, w = at.prefill, at.main.s.workload
     many = prefill_pass(first, at.separate)
-    together = most(least(present, many.sequences), 1.0)
+    together = most(least(joined(per_pass), many.sequences), 1.0)
     some_s = _prefill_s(first, many._replace(sequences=together))
     each = some_s / together / first.plan.pp
     length_cv = w.prompt_cv * base.length_s / base.alone_s
@@ -109,7 +112,19 @@ def prompts_at(at: Places, base: Base, present: Number) -> Prompts:
     if base.chunked is None:
         return whole
     mixed = chunked(first.s, at.separate)
-    chunks = base.chunked._replace(alone=base.chunked.alone._replace(later_s=base.later_s))
+    # a prompt of several chunks is there for as many passes; chunks are spread over ranks evenly
+    own = many.prompt / many.new
+    there = most(least(joined(per_pass * own), many.sequences), 1.0)
+    tokens = there * many.new * at.main.plan.pp
+    some = prompts_of(at.main, tokens, many.cached + many.prompt / 2.0)
+    usual = _chunks(at, some, slots, passes, tokens / many.prompt, own)
+    chunks = usual._replace(
+        alone=usual.alone._replace(
+            server_s=base.chunked.alone.server_s,  # others start until the chunks are full
+            chunk_s=base.chunked.alone.chunk_s,
+            later_s=base.later_s,
+        )
+    )
     pairs = zip(chunks, whole, strict=True)
     return Prompts(*(_either(mixed, a, b) for a, b in pairs))
 
@@ -124,16 +139,25 @@ def _prefill_s(at: Site, p: Pass) -> Number:
     return bounds(at, forward(at, (p,))).estimate
 
 
-def _chunks(at: Places, p: Pass, slots: Number, passes: queues.Passes) -> Prompts:
-    """Return how prompts are computed in chunks beside `slots` decoding sequences."""
+def _full_chunks(at: Places, p: Pass, slots: Number, passes: queues.Passes) -> Prompts:
+    """Return how prompts are computed where every pass takes as much of them as it can."""
+    prompts = p.sequences * p.new * at.main.plan.pp / p.prompt
+    return _chunks(at, p, slots, passes, prompts, p.prompt / p.new)
+
+
+def _chunks(
+    at: Places, p: Pass, slots: Number, passes: queues.Passes, prompts: Number, own: Number
+) -> Prompts:
+    """Return how prompts are computed in chunks beside `slots` decoding sequences.
+
+    `prompts` are computed in each pass, parts of `p`; one takes `own` passes.
+    """
     main, w = at.main, at.main.s.workload
     waves = main.plan.in_flight / w.batch
     crowded = of_batch(main, most(slots / waves, 1.0))
     beside = decode_pass(crowded)._replace(cached=held_tokens(main))
     more_s = bounds(crowded, forward(crowded, (beside, p))).estimate
     more_s = most(more_s + draft_seconds(crowded, beside) - passes.full_s, 0.0)
-    prompts = p.sequences * p.new * main.plan.pp / p.prompt  # in each pass
-    own = p.prompt / p.new
     each = more_s / prompts
     decoding = passes.full_s
     server_s = each + decoding / prompts
