@@ -122,7 +122,10 @@ def _write_shard(study: Study, block: Block, path: Path, about: dict[str, str]) 
     if path.exists():  # another process writes this job too, and was faster
         return
     held = io.BytesIO()
-    frame(study, block).write_parquet(held, metadata=about, statistics=True)
+    # level 6: a tenth smaller than the default, and a fifth slower to write
+    frame(study, block).write_parquet(
+        held, metadata=about, statistics=True, compression="zstd", compression_level=6
+    )
     books.write_whole(path, held.getbuffer())
 
 
