@@ -97,3 +97,11 @@ def reasons(rows: pl.LazyFrame) -> pl.DataFrame:
 def reasons_of(rows: pl.DataFrame, most: int = 3) -> list[str]:
     """Return the commonest reasons why points cannot run, in words."""
     return reasons(rows.lazy())["why_invalid"].head(most).to_list()
+
+
+def why_none_serves(rows: pl.LazyFrame) -> str:
+    """Say in a few words why no point serves: what rules most of them out, or memory."""
+    if rows.filter("valid").select(pl.len()).collect().item():
+        return "more memory is needed than there is"
+    found = reasons(rows)["why_invalid"]
+    return str(found[0]) if len(found) else "no point was asked"

@@ -16,7 +16,7 @@ from roofrack.results.run import JobRun, Run
 
 from ..common.columns import COST, SPEED
 from ..common.files import PRICES
-from ..common.jobs import leaf_of, one_phase, only_axes, settled
+from ..common.jobs import leaf_of, one_phase, only_axes, settled, why_none_serves
 from ..common.pages import RESOURCES, names, setting
 from ..common.studies import Studies
 
@@ -131,8 +131,9 @@ def facts(run: Run, studies: Studies) -> Facts:
     told = _serving(rows, job).select(NEEDED).collect()
     if told.is_empty():
         raise InputError(
-            "experiment=racks: no plan of this run fits the machine in whole racks; try more chips"
-            " (parallelism.dp), narrower formats (dtype) or a shorter context"
+            "experiment=racks: no plan of this run serves in whole racks"
+            f" ({why_none_serves(rows)}); try another dtype, more chips (parallelism.dp) or a"
+            " shorter context"
         )
     speed = setting(run, "tokens_per_s")
     quick = told.filter(pl.col(SPEED) >= speed)

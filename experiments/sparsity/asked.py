@@ -209,11 +209,8 @@ def changed(facts: Facts, studies: Studies) -> pl.DataFrame:
             *words,
         )
         rows.append({"change": change, **_prices(found, low, m, facts.speed)})
-    slow = facts.speed / 2
-    rows.append({"change": f"{number(slow)} tokens/s are enough", **_at(facts, low, slow)})
-    rows.append(
-        {"change": f"{number(2 * facts.speed)} tokens/s wanted", **_at(facts, low, 2 * facts.speed)}
-    )
+    for speed in (facts.speed / 2, 2 * facts.speed):
+        rows.append({"change": f"{number(speed)} tokens/s asked", **_at(facts, low, speed)})
     table = pl.DataFrame(rows, infer_schema_length=None)
     return table.with_columns(growth=pl.col("own") / pl.col("few"))
 

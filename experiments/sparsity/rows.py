@@ -18,7 +18,7 @@ from roofrack.results.run import JobRun, Run
 from roofrack.results.store import config_hash
 
 from ..common.columns import COST, SPEED
-from ..common.jobs import leaf_of, only_axes, reasons_of
+from ..common.jobs import leaf_of, only_axes, why_none_serves
 from ..common.pages import names, setting
 from ..common.pairs import named, pair_jobs
 from ..common.studies import Studies
@@ -121,8 +121,8 @@ def facts(run: Run, studies: Studies) -> Facts:
     table = rows.filter(pl.col("valid") & pl.col("fits"))
     if table.is_empty():
         raise InputError(
-            f"experiment={NAME}: nothing serves at any ratio ({_why(rows)}); try another"
-            " dtype, more chips (parallelism.dp) or a shorter context"
+            f"experiment={NAME}: nothing serves at any ratio ({why_none_serves(rows.lazy())}); try"
+            " another dtype, more chips (parallelism.dp) or a shorter context"
         )
     speed = setting(run, "tokens_per_s")
     quick = table.filter(pl.col(SPEED) >= speed)
@@ -148,8 +148,9 @@ def machine_of(run: Run, studies: Studies) -> Machine:
             " question is one of mixtures of experts"
         )
     context = leaf_of(run.jobs[0], "workload.context")
-    hour = float(run.rows.select("usd_per_chip_hour").first().collect().item() or 0.0)
-    if hour <= 0:
+    rents = run.rows.select(pl.col("usd_per_chip_hour").drop_nulls().unique()).collect()
+    hour = float(rents["usd_per_chip_hour"].max() or 0.0)  # type: ignore[arg-type]
+    if rents.height and hour <= 0:
         raise InputError(
             f"experiment={NAME}: an hour of {config['choices']['hardware']} costs nothing; give"
             " hardware.usd_per_chip_hour above 0, so that costs can be compared"
@@ -188,8 +189,3 @@ def _ratio(run: Run, job: JobRun, machine: Machine) -> pl.Expr:
     if "model.experts" in run.axes:
         return pl.col("model.experts") / machine.per_token
     return pl.lit(job.config["sparsity"] or machine.ratio)
-
-
-def _why(rows: pl.DataFrame) -> str:
-    told = reasons_of(rows, 1)
-    return told[0] if told and not rows["valid"].any() else "more memory is needed than there is"

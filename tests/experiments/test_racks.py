@@ -151,7 +151,7 @@ def test_hostile_names_stay_text(asked: Asked) -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("model.d_ff_expert=1e9", "no plan of this run fits"),
+        ("model.d_ff_expert=1e9", "no plan of this run serves"),
         ("hardware=b200,gb200_nvl72", "several jobs"),
         ("context=[1024,8192]", "context is swept"),
         ("experiment.near=0.5", "experiment.near"),
