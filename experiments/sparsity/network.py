@@ -21,7 +21,7 @@ def binds(found: Found, held: Layouts) -> Figure:
     )
     drawn = table.with_columns(
         pl.col("ratio", "sequences").map_elements(number, return_dtype=pl.String),
-        words=pl.col("exchange").map_elements(lambda v: times(v), return_dtype=pl.String),
+        words=pl.col("exchange").map_elements(lambda v: number(v, 2), return_dtype=pl.String),
     )
     base = alt.Chart(drawn).encode(
         alt.X("sequences:O", title="Sequences on each chip", axis=alt.Axis(labelAngle=0),
@@ -29,7 +29,7 @@ def binds(found: Found, held: Layouts) -> Figure:
         alt.Y("ratio:O", title=LABELS["ratio"],
               sort=[number(v) for v in sorted(table["ratio"].unique(), reverse=True)]),
     )  # fmt: skip
-    cells = base.mark_rect(opacity=0.6).encode(
+    cells = base.mark_rect(opacity=0.38).encode(
         alt.Color("exchange:Q", title="Exchange over own work",
                   scale=alt.Scale(type="log", scheme="blueorange", domainMid=1.0,
                                   domain=[0.1, 10.0], clamp=True),
