@@ -8,11 +8,11 @@ and models: every plan at every batch, the best of them kept.
 from collections.abc import Mapping
 from typing import Any
 
-from roofrack.report.format import number, percent, quantity, times
+from roofrack.report.format import listed, number, percent, quantity, times
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from .common.pages import listed, page_of_run
+from .common.pages import page_of_run
 from .common.studies import Studies
 from .speed import curves, moves, pairs
 from .speed.blackboard import Blackboard, blackboard

@@ -6,12 +6,12 @@ shapes with as many parameters as a model are served on a machine, and the model
 
 import polars as pl
 
-from roofrack.report.format import number, percent
+from roofrack.report.format import listed, number, percent
 from roofrack.report.page import Finding, Job, Page, Section
 from roofrack.results.run import Run
 
 from ..common.jobs import without
-from ..common.pages import listed, page_of_run, setting
+from ..common.pages import page_of_run, setting
 from . import figures
 from .findings import answer, findings, terms
 from .rows import SLICES, Facts, can_design, dataset, facts

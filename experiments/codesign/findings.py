@@ -4,11 +4,10 @@ from typing import Any
 
 import polars as pl
 
-from roofrack.report.format import number, percent, quantity, times, usd
+from roofrack.report.format import listed, number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
 from ..common.columns import COST, SPEED
-from ..common.pages import listed
 from .rows import Facts
 from .shapes import kind_words, shape_words
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from roofrack import config
 from roofrack.errors import InputError
-from roofrack.report.format import number
+from roofrack.report.format import number, percent
 from roofrack.report.page import Finding, Job, Page, Provenance, Section
 from roofrack.results.run import JobRun, Run
 
@@ -154,8 +154,7 @@ def chips(count: float) -> str:
     return "1 chip" if count == 1 else f"{number(count)} chips"
 
 
-def listed(items: Sequence[str]) -> str:
-    """Return items as a list in a sentence: `a, b and c`."""
-    return (
-        items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
-    )
+def error_bar(row: Mapping[str, Any]) -> str:
+    """Return the error bar of a row's step in brackets, where its calibration gives one."""
+    std = row.get("step_s_rel_std")
+    return f" (± {percent(std)}, one standard deviation)" if std else ""

@@ -9,13 +9,13 @@ from typing import Any
 
 import polars as pl
 
-from roofrack.report.format import number, quantity
+from roofrack.report.format import listed, number, quantity
 from roofrack.report.page import Finding, Page
 from roofrack.results.run import JobRun, Run
 
 from .columns import DEGREES
 from .jobs import one_phase, reasons_of, settled
-from .pages import listed, names, page_of_run
+from .pages import names, page_of_run
 
 _OTHERS = ("dtype", "economics", "calibration", "parallelism", "workload")
 """Groups that tell two jobs of one pair apart."""

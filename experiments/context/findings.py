@@ -4,11 +4,11 @@ A finding takes the facts and returns a sentence with its verdict, or None where
 not hold in this run. Verdicts compare the run's numbers with what the lecture says.
 """
 
-from roofrack.report.format import number, percent, quantity, times, usd
+from roofrack.report.format import listed, number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
 from ..common.columns import COST
-from ..common.pages import listed
+from ..common.pages import error_bar
 from ..common.pairs import not_served
 from . import sheets
 from .measures import (
@@ -19,7 +19,7 @@ from .measures import (
 )
 from .price_findings import cached_price, cheapest_tier, output_over_input, surcharge
 from .rows import CONTEXT, INPUT, PROMPT, Facts
-from .words import APART, NEAR, bar, tokens
+from .words import APART, NEAR, tokens
 
 
 def cost_of_context(facts: Facts) -> Finding | None:
@@ -38,9 +38,9 @@ def cost_of_context(facts: Facts) -> Finding | None:
     low, high = ends[shown]
     text = (
         f"{shown}: a generated token costs {usd(low[COST])} per million at a context of"
-        f" {tokens(low[CONTEXT])} and {usd(high[COST])}{bar(high)} at {tokens(high[CONTEXT])},"
-        f" {times(high[COST] / low[COST])} as much. Each sequence reads its own cache, and memory"
-        f" holds fewer of them: {number(high['batch'] / high['chips'])} instead of"
+        f" {tokens(low[CONTEXT])} and {usd(high[COST])}{error_bar(high)} at"
+        f" {tokens(high[CONTEXT])}, {times(high[COST] / low[COST])} as much. Each sequence"
+        f" reads its own cache, and memory holds fewer of them: {number(high['batch'] / high['chips'])} instead of"
         f" {number(low['batch'] / low['chips'])} for each chip share a step."
     )
     if len(ends) > 1:

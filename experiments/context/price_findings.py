@@ -1,10 +1,10 @@
 """What the rows say beside public price sheets, in sentences."""
 
-from roofrack.report.format import percent, quantity, times, usd
+from roofrack.report.format import listed, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
 from ..common.columns import COST
-from ..common.pages import RESOURCES, listed
+from ..common.pages import RESOURCES
 from . import sheets
 from .measures import best_tier, changes, drain_tier
 from .rows import CONTEXT, INPUT, Facts, Row

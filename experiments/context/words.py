@@ -1,8 +1,8 @@
 """Words that sentences and charts about context share."""
 
-from roofrack.report.format import number, percent, quantity
+from roofrack.report.format import number, quantity
 
-from .rows import TIERS, Row
+from .rows import TIERS
 
 NEAR = 1.25
 """Two numbers within this factor are called alike."""
@@ -22,9 +22,3 @@ def duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{number(seconds / size, 2)} {word}"
     return quantity(seconds, "s")
-
-
-def bar(row: Row) -> str:
-    """Write the error bar of a row, where its calibration gives one."""
-    spread = row.get("step_s_rel_std")
-    return f" (± {percent(spread)})" if spread else ""

@@ -1,10 +1,10 @@
 """What the rows say about owning machines instead of paying for tokens."""
 
-from roofrack.report.format import number, percent, quantity, times, usd
+from roofrack.report.format import listed, number, percent, quantity, times, usd
 from roofrack.report.page import Finding
 from roofrack.simulation.planning.owning import ALWAYS, FROM, NEVER
 
-from ..common.pages import chips, listed
+from ..common.pages import chips
 from .found import Found, rate, span
 from .planned import Planned
 

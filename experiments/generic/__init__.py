@@ -4,10 +4,11 @@ One figure per result against the longest numeric axis; over all other axes each
 cheapest. Aggregated before anything is drawn, however many rows there are.
 """
 
+from roofrack.report.format import listed
 from roofrack.report.page import Page
 from roofrack.results.run import Run
 
-from ..common.pages import linked, listed, provenance
+from ..common.pages import linked, provenance
 from .figures import sections
 from .findings import answer, findings
 from .rows import summary, varied

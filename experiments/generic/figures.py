@@ -6,12 +6,11 @@ import altair as alt
 import polars as pl
 
 from roofrack.report import theme
-from roofrack.report.format import quantity
+from roofrack.report.format import listed, quantity
 from roofrack.report.page import Figure, Section
 from roofrack.results.run import Run
 
 from ..common.columns import COST, written
-from ..common.pages import listed
 from .findings import where
 from .rows import ASKED, Summary
 

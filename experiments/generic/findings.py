@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from typing import Any
 
-from roofrack.report.format import number, percent, quantity, times
+from roofrack.report.format import listed, number, percent, quantity, times
 from roofrack.report.page import Finding
 
 from ..common.columns import COST
-from ..common.pages import RESOURCES, listed
+from ..common.pages import RESOURCES
 from .rows import Summary
 
 

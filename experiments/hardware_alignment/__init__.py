@@ -4,13 +4,13 @@ Reiner Pope's blackboard lecture says that the topology of the hardware and the 
 have to fit each other. Here every machine meets every model, each with the best of its plans.
 """
 
-from roofrack.report.format import number
+from roofrack.report.format import listed, number
 from roofrack.report.page import Figure, Job, Page, Section
 from roofrack.results.run import Run
 
 from ..common.files import several
 from ..common.jobs import without
-from ..common.pages import listed, page_of_run
+from ..common.pages import page_of_run
 from . import figures, maps
 from .findings import answer, findings, terms
 from .found import Found, gather

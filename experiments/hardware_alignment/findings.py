@@ -2,11 +2,11 @@
 
 import polars as pl
 
-from roofrack.report.format import number, percent, times, usd
+from roofrack.report.format import listed, number, percent, times, usd
 from roofrack.report.page import Finding, Verdict
 
 from ..common.columns import COST, SPEED
-from ..common.pages import RESOURCES, listed, setting
+from ..common.pages import RESOURCES, setting
 from .found import Found
 from .rows import reversal, sure_winners, unserved, winners
 

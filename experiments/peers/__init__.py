@@ -4,11 +4,11 @@ Answers and rates of other tools are dated tables beside this file, so the page 
 them; roofrack answers the same questions while the page is made.
 """
 
-from roofrack.report.format import number, percent
+from roofrack.report.format import listed, number, percent
 from roofrack.report.page import Page, Section
 from roofrack.results.run import Run
 
-from ..common.pages import listed, page_of_run
+from ..common.pages import page_of_run
 from . import dated, figures, tables
 from .findings import answered, findings
 from .questions import measured_questions

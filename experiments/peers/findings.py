@@ -4,10 +4,9 @@ from collections.abc import Iterator
 
 import polars as pl
 
-from roofrack.report.format import number, percent, quantity, times
+from roofrack.report.format import listed, number, percent, quantity, times
 from roofrack.report.page import Finding
 
-from ..common.pages import listed
 from . import tables
 from .questions import questions
 from .rows import MEASURED, Facts, errors

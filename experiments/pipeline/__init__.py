@@ -6,12 +6,12 @@ bubbles in training, leaves latency as it is, and is seldom needed since a model
 
 from collections.abc import Sequence
 
-from roofrack.report.format import number, percent, quantity, times
+from roofrack.report.format import listed, number, percent, quantity, times
 from roofrack.report.page import Finding, Page, Section
 from roofrack.results.run import Run
 
 from ..common.jobs import one_phase, pair_name, reasons_of
-from ..common.pages import linked, listed, page_of_run
+from ..common.pages import linked, page_of_run
 from ..common.studies import Studies
 from . import figures, moving, training
 from .asked import gantts, moved, need, schedules

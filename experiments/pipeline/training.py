@@ -5,12 +5,12 @@ import polars as pl
 
 from roofrack.report import live, theme
 from roofrack.report.controls import Control
-from roofrack.report.format import number, percent, quantity
+from roofrack.report.format import listed, number, percent, quantity
 from roofrack.report.page import Figure, Section
 from roofrack.report.timeline_chart import gantt_chart
 
 from ..common.moving import values_of
-from ..common.pages import listed, setting
+from ..common.pages import setting
 from .asked import SCHEDULE_NAMES
 from .facts import Facts
 from .figures import LABELS, UNITS, depth_axis

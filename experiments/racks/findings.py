@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import polars as pl
 
-from roofrack.report.format import number, percent, quantity, times, usd
+from roofrack.report.format import listed, number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
 from ..common.columns import COST, SPEED
-from ..common.pages import RESOURCES, chips, listed
-from .found import Found, error
+from ..common.pages import RESOURCES, chips, error_bar
+from .found import Found
 from .holds import fits, system
 from .rows import Facts, Row
 
@@ -28,7 +28,7 @@ def smaller(found: Found) -> Finding | None:
         return None
     text = (
         f"{f.machine.pair}, at {number(f.speed)} tokens/s or more for each user: in racks of"
-        f" {chips(own)} a million tokens cost {usd(here[COST])}{error(here)}"
+        f" {chips(own)} a million tokens cost {usd(here[COST])}{error_bar(here)}"
     )
     if small is None:
         text += f"; in domains of {chips(low)} no plan tried is that fast."
@@ -99,7 +99,7 @@ def floor(found: Found) -> Finding | None:
         f" {quantity(one['step_s'], 's')} to {quantity(other['step_s'], 's')}, {times(gain)}, and"
         f" reading weights in it by {times(read)}. The largest part of the quicker one is"
         f" {most}, {percent(parts[most] / other['step_upper_s'])} of all parts"
-        f"{error(other)}."
+        f"{error_bar(other)}."
     )
     return Finding(text, verdict, "fastest row of each domain", "floor")
 
@@ -117,8 +117,8 @@ def second(found: Found) -> Finding | None:
         f"{number(held)} sequences on each chip, experts over {racks} racks of"
         f" {chips(f.machine.domain)} instead of one: a million tokens cost {usd(two[COST])} instead"
         f" of {usd(one[COST])}, {times(ratio, 3)}, and a step takes {quantity(two['step_s'], 's')}"
-        f" instead of {quantity(one['step_s'], 's')}{error(two)}. Each rack with its own copy of"
-        " all experts costs what one rack costs, so experts belong in one rack"
+        f" instead of {quantity(one['step_s'], 's')}{error_bar(two)}. Each rack with its own copy"
+        " of all experts costs what one rack costs, so experts belong in one rack"
     )
     text += " here too." if verdict == "agrees" else " but little is lost where they do not fit."
     if not one["fits"]:

@@ -4,10 +4,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from roofrack.report.format import percent
-
 from .crossing import Crossing, Equal
-from .rows import Facts, Row
+from .rows import Facts
 
 
 @dataclass(frozen=True)
@@ -19,9 +17,3 @@ class Found:
     equals: tuple[Equal, ...]
     room: pl.DataFrame
     systems: pl.DataFrame
-
-
-def error(row: Row) -> str:
-    """Write the error bar of a row's step, if it has one."""
-    std = row["step_s_rel_std"]
-    return f" (error bar ±{percent(std)}, one standard deviation)" if std else ""

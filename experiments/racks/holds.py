@@ -2,10 +2,10 @@
 
 import polars as pl
 
-from roofrack.report.format import number, percent, quantity, times
+from roofrack.report.format import listed, number, percent, quantity, times
 from roofrack.report.page import Finding
 
-from ..common.pages import chips, listed
+from ..common.pages import chips
 from .found import Found
 
 

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import polars as pl
 
-from roofrack.report.format import number, percent, times, usd
+from roofrack.report.format import listed, number, percent, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..common.pages import RESOURCES, listed
+from ..common.pages import RESOURCES, error_bar
 from .asked import Way
 from .figures import where
-from .found import Found, error, size
+from .found import Found, size
 from .layouts import hides
 from .network import way_of
 from .quality import LAWS
@@ -32,7 +32,7 @@ def capacity(found: Found) -> Finding | None:
     text = (
         f"{f.machine.pair}, at {number(f.speed)} tokens/s or more for each user:"
         f" {size(own['total'])} parameters of which a token uses {size(own['active'])} cost"
-        f" {usd(own[COST])} per million tokens{error(own)}. With"
+        f" {usd(own[COST])} per million tokens{error_bar(own)}. With"
         f" {number(few['ratio'] * f.machine.per_token)} instead of"
         f" {number(f.machine.experts)} experts, {size(few['total'])} in all and as many active, it"
         f" would be {usd(few[COST])}: {times(grown)} the parameters for {times(dearer)} the cost."

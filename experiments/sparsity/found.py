@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from roofrack.report.format import number, percent
+from roofrack.report.format import number
 from roofrack.results.run import Run
 
 from ..common.studies import Studies
@@ -57,9 +57,3 @@ def gather(run: Run) -> tuple[Found, Studies]:
 def size(count: float) -> str:
     """Write a number of parameters: `671B`, `2.63T`."""
     return f"{number(count / 1e12)}T" if count >= 1e12 else f"{number(count / 1e9)}B"
-
-
-def error(row: Row) -> str:
-    """Write the error bar of a row's step, if it has one."""
-    std = row["step_s_rel_std"]
-    return f" (give or take {percent(std)}, one standard deviation)" if std else ""

@@ -7,10 +7,9 @@ not hold in this run. Verdicts compare the run's numbers with what the lecture s
 import polars as pl
 
 from roofrack.cost.money import fast_mode
-from roofrack.report.format import number, percent, quantity, times, usd
+from roofrack.report.format import listed, number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
-from ..common.pages import listed
 from .blackboard import Blackboard
 from .measures import (
     Row,

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 
 import polars as pl
 
-from roofrack.report.format import number, percent, quantity, times
+from roofrack.report.format import listed, number, percent, quantity, times
 from roofrack.report.page import Figure, Finding, Page, Section
 from roofrack.results.run import JobRun, Run
 
 from ..common.columns import COST
 from ..common.jobs import one_phase, pair_name, reasons_of
-from ..common.pages import linked, listed, page_of_run, setting
+from ..common.pages import linked, page_of_run, setting
 from ..common.studies import Studies
 from . import figures, lifetime, moving
 from .asked import batches, elasticities

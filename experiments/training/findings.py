@@ -5,11 +5,11 @@ from math import log
 
 import polars as pl
 
-from roofrack.report.format import number, percent, quantity, times, usd
+from roofrack.report.format import listed, number, percent, quantity, times, usd
 from roofrack.report.page import Finding, Verdict
 
 from ..common.columns import COST
-from ..common.pages import listed, setting
+from ..common.pages import error_bar, setting
 from .facts import PARTS, Facts, Row, loss
 from .life import Life
 
@@ -53,12 +53,6 @@ def findings(found: Facts, asked: Asked) -> tuple[Finding, ...]:
     return tuple(finding for finding in made if finding)
 
 
-def bar(row: Row) -> str:
-    """Return the error bar of a row's time, where its calibration gives one."""
-    error = row["step_s_rel_std"]
-    return f" (give or take {percent(error)}, one standard deviation)" if error else ""
-
-
 def took(row: Row) -> str:
     """Return how long a plan takes and what it costs."""
     if not row["usd_train"]:
@@ -71,8 +65,8 @@ def _best(found: Facts) -> Finding:
     long = f" for {quantity(found.tokens)} tokens" if found.tokens else ""
     text = (
         f"{found.pair}, {number(found.chips)} chips: the cheapest plan that fits, of"
-        f" {number(here.height, 9)}, {took(row)}{long}{bar(row)}, at {percent(row['mfu'])} of the"
-        f" chips' peak (MFU): {row['plan']}."
+        f" {number(here.height, 9)}, {took(row)}{long}{error_bar(row)}, at {percent(row['mfu'])} of"
+        f" the chips' peak (MFU): {row['plan']}."
     )
     if here.height > 1:
         dear = here.row(-1, named=True)

@@ -7,8 +7,9 @@ import pytest
 from questions import Sweep
 
 from roofrack.experiments import generic
-from roofrack.experiments.common.pages import command, listed, merged
+from roofrack.experiments.common.pages import command, merged
 from roofrack.experiments.generic.rows import MOST_POINTS, summary
+from roofrack.report.format import listed
 from roofrack.report.page import figures_of
 from roofrack.report.question import page_of
 from roofrack.report.render import render

@@ -21,10 +21,11 @@ from roofrack.advice.subjects import (
     training,
 )
 from roofrack.advice.subjects.notes import notes
-from roofrack.advice.words import effects, listed, priced, room, trades
+from roofrack.advice.words import effects, priced, room, trades
 from roofrack.conversion import to_study
 from roofrack.errors import InputError
 from roofrack.point import point
+from roofrack.report.format import listed
 
 SUBJECTS = (batch, plans, formats, serving, training, machine, money)
 SHOWN = (

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from math import log
 
 from roofrack.advice.case import AT_LOAD, CHIP, Row, cost_of
-from roofrack.report.format import number, percent, quantity, times
+from roofrack.report.format import listed, number, percent, quantity, times
 
 _SEEN = 0.02
 """Relative change from which on it is told."""
@@ -55,11 +55,6 @@ def change(label: str, before: float | None, after: float | None) -> list[str]:
     word = "rises" if after > before else "falls"
     ratio = max(after / before, before / after)
     return [f"{label} {word} {times(ratio) if ratio >= 1.5 else percent(abs(after / before - 1))}"]
-
-
-def listed(said: list[str]) -> str:
-    """Join words as a list of them is read."""
-    return said[0] if len(said) == 1 else ", ".join(said[:-1]) + " and " + said[-1] if said else ""
 
 
 def counted(n: float, word: str) -> str:

@@ -174,3 +174,9 @@ def table(title: str, headings: Sequence[str], lines: Sequence[Sequence[str]]) -
         for line in grid
     ]
     return "\n".join([title, *(f"  {row}" for row in rows)])
+
+
+def listed(items: Sequence[str]) -> str:
+    """Return items as a list in a sentence: `a, b and c`; nothing for none."""
+    *first, last = items or [""]
+    return f"{', '.join(first)} and {last}" if first else last
