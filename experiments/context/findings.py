@@ -40,7 +40,8 @@ def cost_of_context(facts: Facts) -> Finding | None:
         f"{shown}: a generated token costs {usd(low[COST])} per million at a context of"
         f" {tokens(low[CONTEXT])} and {usd(high[COST])}{error_bar(high)} at"
         f" {tokens(high[CONTEXT])}, {times(high[COST] / low[COST])} as much. Each sequence"
-        f" reads its own cache, and memory holds fewer of them: {number(high['batch'] / high['chips'])} instead of"
+        " reads its own cache, and memory holds fewer of them:"
+        f" {number(high['batch'] / high['chips'])} instead of"
         f" {number(low['batch'] / low['chips'])} for each chip share a step."
     )
     if len(ends) > 1:
