@@ -30,6 +30,7 @@ def page(run: Run) -> Page:
         sections(found, data),
         limits(found),
         extra=jobs(found),
+        compared=found.choices.configs,
         facts={
             "shapes with as many parameters": number(found.made.equal),
             "shapes that no width makes": number(found.made.left_out),

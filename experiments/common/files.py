@@ -47,6 +47,11 @@ class Choices:
     studies: Mapping[str, Study]
     """The job's study on each machine."""
 
+    @property
+    def configs(self) -> tuple[Mapping[str, Any], ...]:
+        """What each machine, and each model, was composed to."""
+        return tuple(c.config for c in (*self.machines.values(), *self.models.values()))
+
 
 def several(run: Run, key: str, default: Sequence[Any] = ()) -> list[Any]:
     """Return a setting of the question that may hold several values.

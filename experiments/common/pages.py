@@ -37,16 +37,22 @@ def names(run: Run, group: str) -> dict[str, str]:
 
 
 def provenance(
-    run: Run, extra: Sequence[Job] = (), facts: Mapping[str, str] | None = None
+    run: Run,
+    extra: Sequence[Job] = (),
+    facts: Mapping[str, str] | None = None,
+    compared: Sequence[Mapping[str, Any]] = (),
 ) -> Provenance:
-    """Return how a run came about; `extra` jobs were computed for the page itself."""
+    """Return how a run came about; `extra` jobs were computed for the page itself.
+
+    `compared` are configurations beside those of the run, whose sources are told too.
+    """
     jobs = tuple(Job(j.name, j.overrides, str(j.about["config_hash"])) for j in run.jobs)
     return Provenance(
         command=command(run),
         jobs=(*jobs, *extra),
         versions=run.versions,
-        sources=run.notes("sources"),
-        assumptions=run.notes("assumed"),
+        sources=run.notes("sources", compared),
+        assumptions=run.notes("assumed", compared),
         facts={"points computed": number(run.points, 9), **(facts or {})},
     )
 
@@ -60,6 +66,7 @@ def page_of_run(
     *,
     extra: Sequence[Job] = (),
     facts: Mapping[str, str] | None = None,
+    compared: Sequence[Mapping[str, Any]] = (),
     **more: Any,
 ) -> Page:
     """Return a page whose title and question stand in the question's file; `more` goes to Page."""
@@ -70,7 +77,7 @@ def page_of_run(
         findings=tuple(findings),
         sections=tuple(sections),
         limits=tuple(limits),
-        provenance=provenance(run, extra, facts),
+        provenance=provenance(run, extra, facts, compared),
         **more,
     )
 

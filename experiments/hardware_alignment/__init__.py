@@ -29,6 +29,7 @@ def page(run: Run) -> Page:
         sections(found),
         limits(found),
         extra=jobs(f),
+        compared=f.choices.configs,
         facts={"points of the map": number(tried, 9), "machines": number(len(f.machines)),
                "models": number(len(f.models))},
         datasets={maps.DATA: found.dataset} if found.dataset.height else {},

@@ -222,3 +222,10 @@ def test_settings_are_checked(override: str, message: str, asked: Asked) -> None
 def test_only_decoding_is_asked(asked: Asked) -> None:
     with pytest.raises(InputError, match="phase=decode"):
         hardware_alignment.page(with_config(asked(), "workload", phase="prefill"))
+
+
+def test_sources_of_all_machines_and_models_are_told(page: Page) -> None:
+    told = {what.split(":")[0] for what, _ in page.provenance.sources}
+    machines = [what for what in told if what.startswith("hardware ")]
+    models = [what for what in told if what.startswith("model ")]
+    assert len(machines) > 1 and len(models) > 1

@@ -1,6 +1,6 @@
 """A finished sweep: its rows, what they came from, and the questions it answers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -165,14 +165,18 @@ class Run:
             self.rows, group, a, b, of, by, within=within, fitting=fitting, inputs=self.inputs
         )
 
-    def notes(self, kind: str) -> tuple[tuple[str, str], ...]:
-        """Return (what, text) of the `sources` or `assumed` notes of every file the jobs used."""
+    def notes(
+        self, kind: str, others: Iterable[Mapping[str, Any]] = ()
+    ) -> tuple[tuple[str, str], ...]:
+        """Return (what, text) of the `sources` or `assumed` notes of every file the jobs used.
+
+        Then those of `others`, configurations that were composed beside the run.
+        """
         found: dict[tuple[str, str], None] = {}
-        for job in self.jobs:
+        for config in (*(job.config for job in self.jobs), *others):
             for group in GROUPS:
-                part = job.config[group]
-                name = job.config["choices"][group]
-                for field, text in (part.get(kind) or {}).items():
+                name = config["choices"][group]
+                for field, text in (config[group].get(kind) or {}).items():
                     what = f"{group} {name}" + ("" if field == "default" else f": {field}")
                     found[what, " ".join(str(text).split())] = None
         return tuple(found)
