@@ -124,9 +124,19 @@ def _drafted(found: Verdict) -> Finding:
     return Finding(text, "neutral", "whether tokens were drafted is not recorded", "drafting")
 
 
+_PUBLISHED = (
+    "Papers, read-mes and reports rarely say all: where software, clocks or the routing of tokens"
+    " are not told, what is usual is taken, and part of an error may be that."
+)
+_LEFT_OUT = (
+    "The serving runs that NVIDIA measured are not on this page: `roofrack validate` compares with"
+    " them where the extra `silicon` is installed."
+)
+
+
 def _limits(found: Verdict) -> tuple[str, ...]:
     if found.runs.is_empty():
-        return ()
+        return (_PUBLISHED, _LEFT_OUT)
     waves = "; ".join(
         f"{name}: {client.waves:g} requests a client ({client.known})"
         for name, client in protocol.CLIENTS.items()

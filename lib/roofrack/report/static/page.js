@@ -10,6 +10,7 @@
   const SPACING = 36; // px between panels
   const LABEL_SHARE = 0.4; // of the width, that a label takes at most
   const LEAST_LABEL = 110; // px
+  const ERRORS = 1; // level of Vega's log
 
   // -- width ---------------------------------------------------------------------------------
 
@@ -129,7 +130,10 @@
         slack += drawn - width + 1;
         drawn = await embed(box, fit(spec, width, slack), width);
       }
-      controls.bind(box.dataset.figure, views.get(box).view, figure.controls);
+      const { view } = views.get(box);
+      controls.bind(box.dataset.figure, view, figure.controls);
+      // From here on controls change what is drawn: that nothing is left of it is no mistake.
+      if (figure.controls.length) view.logLevel(ERRORS);
     } catch (error) {
       const note = document.createElement("p");
       note.className = "failed";
