@@ -145,6 +145,12 @@ def test_small_helpers() -> None:
     assert tidy("batch 64 sequences") == "batch 64 sequences"
 
 
+def test_what_is_typed_is_set_as_code_and_nothing_else_is_markup() -> None:
+    assert tidy("ask `roofrack plan own`") == "ask <code>roofrack plan own</code>"
+    assert tidy("`<b>` <i>") == "<code>&lt;b&gt;</code> &lt;i&gt;"
+    assert tidy("a ` alone") == "a ` alone"
+
+
 def test_runtime_cache_survives_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "deep" / "script.js"
     runtime._write(path, "let a = 'µ';\n")

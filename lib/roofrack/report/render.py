@@ -15,7 +15,7 @@ from importlib.resources import files
 from typing import Any
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from roofrack.report import live, payload, runtime
 from roofrack.report.index import Index
@@ -87,9 +87,15 @@ def _document(template: str, scripts: list[str], told: Any, **values: Any) -> st
 _GAP = re.compile(r"(?<=\d) (?=%|(?:[pnµmkMGTPE]?(?:s|B|W|J|FLOP)|million|billion|trillion)\b)")
 
 
-def tidy(text: str) -> str:
-    """Keep a number and its unit on one line (by a no-break space)."""
-    return _GAP.sub("\u00a0", text)
+_CODE = re.compile(r"`([^`]+)`")
+
+
+def tidy(text: str) -> Markup:
+    """Keep a number and its unit on one line (by a no-break space); set what is typed as code.
+
+    Everything is escaped first.
+    """
+    return Markup(_CODE.sub(r"<code>\1</code>", _GAP.sub("\u00a0", str(escape(text)))))
 
 
 def _about(words: str, page: Page) -> str:
